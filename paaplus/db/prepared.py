@@ -105,8 +105,8 @@ def values_of(parameter: str) -> sa.TableValuedAlias:
     return sa.func.json_each(sa.bindparam(parameter, type_=sa.String())).table_valued("value", name=parameter)
 
 
-def listed(connection: sa.Connection, values: Collection[UUID] | Collection[str]) -> Any:
-    """Ids or texts as one parameter of a prepared statement."""
+def listed(connection: sa.Connection, values: Collection[UUID] | Collection[str] | Collection[int]) -> Any:
+    """Ids, texts or numbers as one parameter of a prepared statement."""
     given = list(values)
     of_ids = bool(given) and isinstance(given[0], UUID)
     # Pydantic writes many ids in a fifth of the time that `hex` takes. PostgreSQL's driver would look through each id.

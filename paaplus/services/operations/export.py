@@ -15,7 +15,7 @@ from typing import IO, Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from paaplus import pauses
 from paaplus.db.engine import Database
@@ -52,6 +52,7 @@ from paaplus.db.tables import (
     ToolRevisionPersonRow,
     UserRow,
 )
+from paaplus.db.tables.feedback import shown_id
 from paaplus.db.types import utcnow
 from paaplus.db.users import existing_user
 from paaplus.errors import Damaged, NotFound
@@ -133,6 +134,7 @@ ABOUT_NO_USER: Final = frozenset(
 LEFT_OUT: Final[Mapping[str, frozenset[str]]] = {
     "api_keys": frozenset({"key_sha256"}),
     "browser_sessions": frozenset({"secret_sha256", "previous_sha256", "form_token"}),
+    "feedback": frozenset({"earlier_id", "event_key"}),  # the first is shown as `id`, the second follows from the rest
 }
 
 
@@ -205,11 +207,26 @@ def read_tables(session: Session, user_id: UUID) -> dict[str, list[dict[str, Any
 def _rows(session: Session, table: sa.Table, about: sa.ColumnElement[bool]) -> Iterator[dict[str, Any]]:
     columns = [column for column in table.columns if column.name not in LEFT_OUT.get(table.name, frozenset())]
     query = sa.select(*columns).where(about).order_by(*table.primary_key.columns)
-    found = session.execute(query, execution_options={"yield_per": ROWS_AT_ONCE}).mappings()
+    number_of_event = _number_of_event(table)
+    if number_of_event is not None:  # clients know the event by another id
+        event = aliased(FeedbackRow)
+        query = query.join_from(table, event, event.id == number_of_event, isouter=True).add_columns(
+            event.earlier_id, event.user_id, event.sequence, event.received_at
+        )
+    found = session.execute(query, execution_options={"yield_per": ROWS_AT_ONCE})
     for number, row in enumerate(found, 1):
         if number % ROWS_AT_ONCE == 0:
             pauses.pause()
-        yield {name: _plain(value) for name, value in row.items()}
+        values = {column.name: _plain(value) for column, value in zip(columns, row, strict=False)}
+        if number_of_event is not None and values[number_of_event.name] is not None:
+            values[number_of_event.name] = str(shown_id(*row[len(columns) :]))
+        yield values
+
+
+def _number_of_event(table: sa.Table) -> sa.Column[Any] | None:
+    """The column that has the database's own number of an event."""
+    number = FeedbackRow.__table__.c.id
+    return next((c for c in table.columns if c is number or c.references(number)), None)
 
 
 def _plain(value: Any) -> Any:
