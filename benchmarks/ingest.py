@@ -176,9 +176,9 @@ def raw_per_s(
         for n in range(num_events):
             number = next(_numbers)
             values = {
-                "id": new_id(), "user_id": users[n % num_users], "sequence": -number, "event_id": f"raw{number}",
+                "user_id": users[n % num_users], "sequence": -number, "event_id": f"raw{number}",
                 "kind": FeedbackKind.RATING, "image_id": images[number % NUM_IMAGES], "payload": PAYLOAD,
-                "body_digest": f"{number:064x}", "source": "raw", "received_at": utcnow(),
+                "body_digest": number, "source": "raw", "received_at": utcnow(), "event_key": -number,
             }  # fmt: skip
             given = [values.get(name) for name in columns]
             rows.append(tuple(p(v) if p and v is not None else v for p, v in zip(processors, given, strict=True)))
@@ -204,9 +204,9 @@ def fill(database: Database, user_id: UUID, images: list[UUID], count: int) -> N
         if hasattr(user, "pending_count"):
             user.pending_count, user.pending_since = user.pending_count + count, user.pending_since or utcnow()
         rows = [
-            {"id": new_id(), "user_id": user_id, "sequence": first + n + 1, "event_id": f"fill{n}",
+            {"user_id": user_id, "sequence": first + n + 1, "event_id": f"fill{n}",
              "kind": FeedbackKind.RATING, "image_id": images[n % NUM_IMAGES], "payload": PAYLOAD,
-             "body_digest": f"{n:064x}", "source": "raw", "received_at": utcnow()}
+             "body_digest": n, "source": "raw", "received_at": utcnow()}
             for n in range(count)
         ]  # fmt: skip
         if rows:

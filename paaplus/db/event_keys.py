@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 _BYTES: Final = 8
 
@@ -38,4 +39,4 @@ def sql_event_key(dialect: str, user_id: sa.ColumnElement[Any], event_id: sa.Col
     user = sa.func.replace(sa.cast(user_id, sa.Text()), "-", "")
     digest = sa.func.encode(sa.func.sha256(sa.func.convert_to(user.concat(event_id), "UTF8")), "hex")
     first = sa.literal("x").concat(sa.func.left(digest, 2 * _BYTES))
-    return sa.cast(sa.cast(first, sa.dialects.postgresql.BIT(8 * _BYTES)), sa.BigInteger())
+    return sa.cast(sa.cast(first, postgresql.BIT(8 * _BYTES)), sa.BigInteger())

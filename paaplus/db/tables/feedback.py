@@ -11,6 +11,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
+from paaplus.db.event_keys import event_key
 from paaplus.db.feedback_types import CompactTime, EventNumber, PayloadType
 from paaplus.db.tables.base import Base, partial, partial_unique
 from paaplus.db.types import enum_type
@@ -30,6 +31,11 @@ class FeedbackKind(StrEnum):
     def trains(self) -> bool:
         """Whether trainings learn from events of this kind, and the gate judges by those that are held out."""
         return self != FeedbackKind.RETRACTION
+
+
+def _key_of(context: Any) -> int:
+    given = context.get_current_parameters()
+    return event_key(given["user_id"].hex, given["event_id"])
 
 
 class FeedbackRow(Base):
@@ -54,7 +60,7 @@ class FeedbackRow(Base):
 
     # Numbers of eight bytes first: PostgreSQL fills up what stands before one.
     id: Mapped[int] = mapped_column(EventNumber, primary_key=True)
-    event_key: Mapped[int | None] = mapped_column(sa.BigInteger)
+    event_key: Mapped[int | None] = mapped_column(sa.BigInteger, default=_key_of)
     body_digest: Mapped[int] = mapped_column(sa.BigInteger)
     received_at: Mapped[datetime] = mapped_column(CompactTime)
     occurred_at: Mapped[datetime | None] = mapped_column(CompactTime)

@@ -373,8 +373,8 @@ def read_many(session: Session, users: Collection[UserRow], holdout_key: str | N
 def event_rows(session: Session, since: Collection[tuple[UserRow, int]]) -> dict[UUID, list[Sequence[Any]]]:
     """The events of users from a sequence number on, by user, in order: what `log_of` takes.
 
-    The first three values of a row are the user's id, as the driver gives it, the event's key and its sequence; the last
-    is the time of its receipt, as the driver gives it.
+    A row begins with the user's id, as the driver gives it, the event's key and its sequence. It ends with the time of
+    its receipt, as the driver gives it.
     """
     dialect = session.get_bind().dialect.name
     spans = {"users": encoded(dialect, ((user.id, user.feedback_sequence, first) for user, first in since))}

@@ -68,7 +68,7 @@ class NewEvent:
 
 @dataclass(slots=True)
 class _Payload:
-    """A payload as JSON: as it is stored, and with sorted names. `rated`: aspects that its ratings were checked with."""
+    """A payload as JSON: as it is stored; with sorted names. `rated`: aspects that its ratings were checked with."""
 
     text: str
     in_order: str
@@ -107,8 +107,8 @@ class AppendResult:
 class PreparedEvent(NamedTuple):
     """An event that was checked as far as that needs no lock.
 
-    `user`: the id of its user, as a key. `event_key`: see `FeedbackRow`. `values`: of the columns that are known, as the
-    driver takes them. `error`: why it is rejected.
+    `user`: the id of its user, as a key. `event_key`, `digest`: see `FeedbackRow`. `values`: of the columns that are
+    known, as the driver takes them. `error`: why it is rejected.
     """
 
     event: NewEvent

@@ -13,7 +13,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from paaplus.db.event_keys import event_key, short_digest
+from paaplus.db.event_keys import short_digest
 from paaplus.db.tables import FeedbackRow, ImageRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.types import utcnow
@@ -111,13 +111,11 @@ def _retract(session: Session, events: Collection[FeedbackRow], image_id: UUID, 
         user = users.get(event.user_id) or session.get_one(UserRow, event.user_id, populate_existing=True)
         users[user.id] = user
         user.feedback_sequence += 1
-        event_id = f"image-deleted:{new_id()}"
         rows.append(
             {
                 "user_id": user.id,
                 "sequence": user.feedback_sequence,
-                "event_id": event_id,
-                "event_key": event_key(user.id.hex, event_id),
+                "event_id": f"image-deleted:{new_id()}",
                 "kind": FeedbackKind.RETRACTION,
                 "retracts_sequence": event.sequence,
                 "payload": {},

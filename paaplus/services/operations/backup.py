@@ -264,7 +264,7 @@ def _count_on(connection: sa.Connection, name: str) -> None:
         return  # it looks at the rows
     for column in sa.inspect(connection).get_columns(name):
         if column.get("autoincrement"):
-            number = sa.column(column["name"])
+            number: sa.ColumnElement[int] = sa.column(column["name"])
             last = sa.select(sa.func.max(number)).select_from(sa.table(name)).scalar_subquery()
             numbers = sa.func.pg_get_serial_sequence(name, column["name"])
             connection.execute(sa.select(sa.func.setval(numbers, last)).where(last.is_not(None)))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from enum import Enum
 from tempfile import TemporaryFile
-from typing import IO, Any, Final
+from typing import IO, Any, Final, cast
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -225,7 +225,7 @@ def _rows(session: Session, table: sa.Table, about: sa.ColumnElement[bool]) -> I
 
 def _number_of_event(table: sa.Table) -> sa.Column[Any] | None:
     """The column that has the database's own number of an event."""
-    number = FeedbackRow.__table__.c.id
+    number = cast(sa.Column[Any], FeedbackRow.__table__.c.id)
     return next((c for c in table.columns if c is number or c.references(number)), None)
 
 

@@ -26,7 +26,7 @@ from paaplus.errors import InvalidInput
 SOURCE: Final = "seed"
 _BATCH: Final = 20_000  # rows of a statement, which is a transaction of its own
 _IMAGE_STEP: Final = 7_919  # a prime: a user's events go through all images before one comes again
-_PAYLOAD: Final = ('[{"', '":', '.5},0,10]')  # as it is stored; aspect and points go between
+_PAYLOAD: Final = ('[{"', '":', ".5},0,10]")  # as it is stored; aspect and points go between
 
 
 @dataclass(frozen=True)
