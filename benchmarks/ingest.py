@@ -27,6 +27,7 @@ from starlette.testclient import TestClient
 from paaplus.api.app import create_app
 from paaplus.db import migrate
 from paaplus.db.engine import Database
+from paaplus.db.event_keys import event_key
 from paaplus.db.tables import FeedbackRow, ImageRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.tables.governance import KeyScope
@@ -167,9 +168,10 @@ def raw_per_s(
     table = FeedbackRow.__table__
     dialect = database.engine.dialect
     mark = "?" if dialect.name == "sqlite" else "%s"
-    columns = [column.name for column in table.columns]
+    given_columns = [column for column in table.columns if column.name != "id"]
+    columns = [column.name for column in given_columns]
     statement = f"INSERT INTO feedback ({', '.join(columns)}) VALUES ({', '.join([mark] * len(columns))})"
-    processors = [column.type.dialect_impl(dialect).bind_processor(dialect) for column in table.columns]
+    processors = [column.type.dialect_impl(dialect).bind_processor(dialect) for column in given_columns]
     walls: list[float] = []
     while not walls or sum(walls[1:]) < seconds:
         rows = []
@@ -178,7 +180,8 @@ def raw_per_s(
             values = {
                 "user_id": users[n % num_users], "sequence": -number, "event_id": f"raw{number}",
                 "kind": FeedbackKind.RATING, "image_id": images[number % NUM_IMAGES], "payload": PAYLOAD,
-                "body_digest": number, "source": "raw", "received_at": utcnow(), "event_key": -number,
+                "body_digest": number, "source": "raw", "received_at": utcnow(),
+                "event_key": event_key(users[n % num_users].hex, f"raw{number}"),
             }  # fmt: skip
             given = [values.get(name) for name in columns]
             rows.append(tuple(p(v) if p and v is not None else v for p, v in zip(processors, given, strict=True)))
