@@ -93,6 +93,33 @@ def test_append_of_another_event_under_a_used_id_is_refused(world: World) -> Non
     assert len(world.log()) == 1
 
 
+@pytest.mark.parametrize("num_keys", [1, 2])
+def test_events_with_the_same_key_are_told_apart(world: World, monkeypatch: pytest.MonkeyPatch, num_keys: int) -> None:
+    """Of 2**64 keys two may be equal; of few they are at once. Another event's key neither hides an event nor makes one."""
+    monkeypatch.setattr(intake, "event_key", lambda user, event_id: len(event_id) % num_keys)
+    with world.database.session() as session:
+        other = make_user(session).id
+    theirs = world.rating("b", user_id=other)
+    first = world.append(world.rating("a"), world.rating("bb"), theirs)
+    assert [(r.status, r.sequence) for r in first] == [("accepted", 1), ("accepted", 2), ("accepted", 1)]
+    assert [r.status for r in world.append(world.rating("b"), world.rating("dd"))] == ["accepted"] * 2
+    for event in (world.rating("a"), world.rating("bb"), theirs, world.rating("b"), world.rating("dd")):
+        assert [r.status for r in world.append(event, event)] == ["duplicate"] * 2
+        assert isinstance(world.append(replace(event, payload={}))[0].error, Conflict)
+    undone = [
+        world.rating(f"x{n}", kind=FeedbackKind.RETRACTION, image_id=None, payload={}, retracts_event_id=name)
+        for n, name in enumerate(("a", "bb", "b"))
+    ]
+    assert [r.status for r in world.append(*undone, *undone)] == ["accepted"] * 3 + ["duplicate"] * 3
+    assert [row.retracts_sequence for row in world.log()][-3:] == [1, 2, 3]
+    assert sum(row.event_key is not None for row in world.log()) <= num_keys
+    with world.database.session() as session:  # whose key is free again when the event that has it is gone
+        session.execute(sa.delete(FeedbackRow).where(FeedbackRow.event_key.is_not(None)))
+        known = session.execute(sa.select(FeedbackRow.event_id).where(FeedbackRow.user_id == world.user)).scalars()
+        assert "b" in set(known)
+    assert world.append(world.rating("b"))[0].status == "duplicate"
+
+
 def test_append_any_splitting_and_repetition_gives_the_same_log(world: World) -> None:
     events = [world.rating(f"e{i}", i % 5, 1 + i % 7) for i in range(12)]
     shuffle = random.Random(0)
