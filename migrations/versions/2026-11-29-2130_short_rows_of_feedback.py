@@ -205,6 +205,7 @@ def _prepare() -> bool:
     if op.get_context().dialect.name != "sqlite":
         return False
     driver: Any = op.get_bind().connection.driver_connection
+    driver.execute("pragma cache_size = -131072")  # KiB, of this connection: keys come in no order
     functions: list[Callable[..., Any]] = [
         id_bytes, event_key, first_digits, as_number, packed, shown_id, all_digits, as_text, unpacked
     ]  # fmt: skip

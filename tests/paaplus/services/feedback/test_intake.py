@@ -95,7 +95,7 @@ def test_append_of_another_event_under_a_used_id_is_refused(world: World) -> Non
 
 @pytest.mark.parametrize("num_keys", [1, 2])
 def test_events_with_the_same_key_are_told_apart(world: World, monkeypatch: pytest.MonkeyPatch, num_keys: int) -> None:
-    """Of 2**64 keys two may be equal; of few they are at once. Another event's key neither hides an event nor makes one."""
+    """Of 2**64 keys two may be equal, of two they are soon. An equal key neither hides an event nor adds one."""
     monkeypatch.setattr(intake, "event_key", lambda user, event_id: len(event_id) % num_keys)
     with world.database.session() as session:
         other = make_user(session).id
