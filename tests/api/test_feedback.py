@@ -18,6 +18,7 @@ from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.errors import NotFound
 from paaplus.services.feedback.intake import AppendResult
 from tests.api.conftest import Caller, World, jpeg
+from tests.support.databases import on_both_databases
 
 GHOST = "0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0001"
 
@@ -291,6 +292,7 @@ def test_log_is_listed_with_names_and_own_ids(world: World) -> None:
     assert world.application.get("/v1/feedback", order="best").status_code == 422
 
 
+@on_both_databases
 def test_event_keeps_its_id_and_an_older_cursor_is_refused(world: World) -> None:
     """Cursors of lists of events were ids of events: they begin no page anywhere."""
     for number in range(3):

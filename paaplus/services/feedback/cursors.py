@@ -7,7 +7,8 @@ from uuid import UUID
 
 from paaplus.errors import InvalidInput
 
-_MAX: Final = 2**63 - 1  # of a database's whole numbers
+MAX_ID: Final = 2**63 - 1  # as columns hold it
+MAX_SEQUENCE: Final = 2**31 - 1
 
 
 def cursor_of(number: int) -> UUID:
@@ -15,12 +16,15 @@ def cursor_of(number: int) -> UUID:
     return UUID(int=number)
 
 
-def number_of(cursor: UUID) -> int:
+def number_of(cursor: UUID, largest: int) -> int:
     """The place of the event that a cursor names.
+
+    Args:
+        largest: number that a place in the list can have.
 
     Raises:
         InvalidInput: it names none, such as a cursor from when events had ids of this form.
     """
-    if cursor.int > _MAX:
+    if cursor.int > largest:
         raise InvalidInput(f"cursor {cursor} is no event of this list: begin with the first page")
     return cursor.int

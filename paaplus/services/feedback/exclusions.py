@@ -24,7 +24,7 @@ from paaplus.errors import NotFound
 from paaplus.ids import new_hex, new_id
 from paaplus.services import audit, history, scheduling
 from paaplus.services.feedback.counted_events import GATE
-from paaplus.services.feedback.cursors import cursor_of, number_of
+from paaplus.services.feedback.cursors import MAX_SEQUENCE, cursor_of, number_of
 from paaplus.services.feedback.runs import parts_of, runs_of
 
 
@@ -86,7 +86,7 @@ def list_open(
         .limit(limit)
     )
     if after is not None:
-        query = query.where(FeedbackRow.sequence > number_of(after))
+        query = query.where(FeedbackRow.sequence > number_of(after, MAX_SEQUENCE))
     return [Excluded(*row) for row in session.execute(query)]
 
 

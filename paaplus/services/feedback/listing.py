@@ -130,7 +130,7 @@ def _place_of(session: Session, principal: Principal, user_id: UUID | None, curs
     Raises:
         InvalidInput: the cursor is no event of this list, so there would be nothing after it.
     """
-    number = cursors.number_of(cursor)
+    number = cursors.number_of(cursor, cursors.MAX_ID if user_id is None else cursors.MAX_SEQUENCE)
     query = sa.select(place).join(UserRow, UserRow.id == FeedbackRow.user_id)
     query = query.where(place == number, visible_users(principal))
     if user_id is not None:
