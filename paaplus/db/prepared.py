@@ -108,11 +108,11 @@ def values_of(parameter: str) -> sa.TableValuedAlias:
 def listed(connection: sa.Connection, values: Collection[UUID] | Collection[str] | Collection[int]) -> Any:
     """Ids, texts or numbers as one parameter of a prepared statement."""
     given = list(values)
-    of_ids = bool(given) and isinstance(given[0], UUID)
-    # Pydantic writes many ids in a fifth of the time that `hex` takes. PostgreSQL's driver would look through each id.
-    text = to_json(given).decode() if of_ids else json.dumps(given)
+    of_ids, of_texts = bool(given) and isinstance(given[0], UUID), bool(given) and isinstance(given[0], str)
+    # Pydantic writes many ids in a fifth of the time that `hex` takes. PostgreSQL's driver would look through each.
+    text = json.dumps(given) if of_texts else to_json(given).decode()
     if connection.dialect.name != "sqlite":
-        return "{" + text[1:-1] + "}" if of_ids else given
+        return given if of_texts else "{" + text[1:-1] + "}"
     return text.replace("-", "") if of_ids else text
 
 
