@@ -196,6 +196,15 @@ print(1e3 * longest_s)
 """
 
 
+def keys_of(user_id: UUID, event_id: str, number: int) -> dict[str, object]:
+    """What tells an event from others, in the columns that it has: earlier versions of the code have longer ones."""
+    if "event_key" not in FeedbackRow.__table__.c:
+        return {"id": new_id(), "body_digest": f"{number:064x}"}
+    from paaplus.db.event_keys import event_key
+
+    return {"event_key": event_key(user_id.hex, event_id), "body_digest": number}
+
+
 def raw_per_s(
     database: Database, users: list[UUID], images: list[UUID], num_events: int, num_users: int, seconds: float
 ) -> float:
@@ -203,18 +212,22 @@ def raw_per_s(
     table = FeedbackRow.__table__
     dialect = database.engine.dialect
     mark = "?" if dialect.name == "sqlite" else "%s"
-    columns = [column.name for column in table.columns]
+    given_columns = [
+        column for column in table.columns if not isinstance(column.type, sa.Integer) or not column.primary_key
+    ]
+    columns = [column.name for column in given_columns]
     statement = f"INSERT INTO feedback ({', '.join(columns)}) VALUES ({', '.join([mark] * len(columns))})"
-    processors = [column.type.dialect_impl(dialect).bind_processor(dialect) for column in table.columns]
+    processors = [column.type.dialect_impl(dialect).bind_processor(dialect) for column in given_columns]
     walls: list[float] = []
     while not walls or sum(walls[1:]) < seconds:
         rows = []
         for n in range(num_events):
             number = next(_numbers)
+            user_id, event_id = users[n % num_users], f"raw{number}"
             values = {
-                "id": new_id(), "user_id": users[n % num_users], "sequence": -number, "event_id": f"raw{number}",
-                "kind": FeedbackKind.RATING, "image_id": images[number % NUM_IMAGES], "payload": PAYLOAD,
-                "body_digest": f"{number:064x}", "source": "raw", "received_at": utcnow(),
+                "user_id": user_id, "sequence": -number, "event_id": event_id, "kind": FeedbackKind.RATING,
+                "image_id": images[number % NUM_IMAGES], "payload": PAYLOAD, "source": "raw", "received_at": utcnow(),
+                **keys_of(user_id, event_id, number),
             }  # fmt: skip
             given = [values.get(name) for name in columns]
             rows.append(tuple(p(v) if p and v is not None else v for p, v in zip(processors, given, strict=True)))
@@ -240,9 +253,9 @@ def fill(database: Database, user_id: UUID, images: list[UUID], count: int) -> N
         if hasattr(user, "pending_count"):
             user.pending_count, user.pending_since = user.pending_count + count, user.pending_since or utcnow()
         rows = [
-            {"id": new_id(), "user_id": user_id, "sequence": first + n + 1, "event_id": f"fill{n}",
-             "kind": FeedbackKind.RATING, "image_id": images[n % NUM_IMAGES], "payload": PAYLOAD,
-             "body_digest": f"{n:064x}", "source": "raw", "received_at": utcnow()}
+            {"user_id": user_id, "sequence": first + n + 1, "event_id": f"fill{n}", "kind": FeedbackKind.RATING,
+             "image_id": images[n % NUM_IMAGES], "payload": PAYLOAD, "source": "raw", "received_at": utcnow(),
+             **keys_of(user_id, f"fill{n}", n)}
             for n in range(count)
         ]  # fmt: skip
         if rows:

@@ -250,7 +250,7 @@ class EventOut(Out):
     def of(cls, event: ListedEvent) -> EventOut:
         row, payload = event.row, event.row.payload
         return cls(
-            id=row.id,
+            id=row.shown_id,
             user_id=row.user_id,
             user=event.external_id,
             application=event.application,

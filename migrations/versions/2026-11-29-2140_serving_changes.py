@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "7d21c4e8b6f3"
-down_revision = "5c3ae90f7b12"
+down_revision = "81d4b6f0c3a9"
 
 EVENTS = {
     "serving_adapters_added": ("adapters", "INSERT", "NEW.state = 'active'"),

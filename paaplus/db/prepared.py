@@ -107,17 +107,17 @@ def values_of(parameter: str) -> sa.TableValuedAlias:
     return sa.func.json_each(sa.bindparam(parameter, type_=sa.String())).table_valued("value", name=parameter)
 
 
-def listed(connection: sa.Connection, values: Collection[UUID] | Collection[str]) -> Any:
-    """Ids or texts as one parameter of a prepared statement."""
+def listed(connection: sa.Connection, values: Collection[UUID] | Collection[str] | Collection[int]) -> Any:
+    """Ids, texts or numbers as one parameter of a prepared statement."""
     given = list(values)
-    of_ids = bool(given) and isinstance(given[0], UUID)
+    of_ids, of_texts = bool(given) and isinstance(given[0], UUID), bool(given) and isinstance(given[0], str)
     if of_ids and len(given) < FEW_IDS:
         few = [value.hex for value in given]  # type: ignore[attr-defined]  # they are ids
         return '["' + '","'.join(few) + '"]' if connection.dialect.name == "sqlite" else "{" + ",".join(few) + "}"
-    # Pydantic writes many ids in a fifth of the time that `hex` takes. PostgreSQL's driver would look through each id.
-    text = to_json(given).decode() if of_ids else json.dumps(given)
+    # Pydantic writes many ids in a fifth of the time that `hex` takes. PostgreSQL's driver would look through each.
+    text = json.dumps(given) if of_texts else to_json(given).decode()
     if connection.dialect.name != "sqlite":
-        return "{" + text[1:-1] + "}" if of_ids else given
+        return given if of_texts else "{" + text[1:-1] + "}"
     return text.replace("-", "") if of_ids else text
 
 

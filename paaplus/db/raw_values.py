@@ -22,18 +22,13 @@ _NUM_KEPT: Final = 32_768  # ids: some 10 MB
 
 
 def raw(column: Any) -> sa.ColumnElement[Any]:
-    """An id or a name as the driver gives it; `uuid_of` makes an id of it."""
+    """An id, a name or an event's time as the driver gives it; `uuid_of` makes an id of it."""
     return sa.type_coerce(column, sa.String())
 
 
 def as_text(dialect: str, column: Any) -> sa.ColumnElement[Any]:
     """An id or a document as a text on both databases: of thousands, PostgreSQL's driver would make as many objects."""
     return sa.cast(column, sa.Text()) if dialect == "postgresql" else raw(column)
-
-
-def raw_time(column: Any) -> sa.ColumnElement[Any]:
-    """A time as `microseconds` takes it."""
-    return sa.type_coerce(column, sa.DateTime(timezone=True))
 
 
 def uuid_of(value: str | UUID) -> UUID:
@@ -51,10 +46,12 @@ def hex_of(value: str | UUID) -> str:
     return value if isinstance(value, str) else value.hex
 
 
-def moment_of(value: str | datetime | None) -> datetime | None:
-    """A time as the driver gives it, in UTC."""
+def moment_of(value: str | int | datetime | None) -> datetime | None:
+    """A time as the driver gives it, in UTC. A number is of microseconds since 1970."""
     if value is None:
         return None
+    if isinstance(value, int):
+        return _EPOCH[UTC] + value * _MICROSECOND
     return _moment_of_text(value) if isinstance(value, str) else value.astimezone(UTC)
 
 
@@ -64,7 +61,7 @@ def document_of(value: Any) -> Any:
 
 
 def microseconds(moment: datetime) -> int:
-    """Microseconds since 1970 of a time in UTC that was read as `raw_time`, or of any time with a time zone."""
+    """Microseconds since 1970 of a time with a time zone, or of one in UTC without."""
     return (moment - _EPOCH[UTC if moment.tzinfo is not None else None]) // _MICROSECOND
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from typing import Any
+from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
@@ -16,6 +18,7 @@ from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.errors import NotFound
 from paaplus.services.feedback.intake import AppendResult
 from tests.api.conftest import Caller, World, jpeg
+from tests.support.databases import on_both_databases
 
 GHOST = "0199f7c4-8f3e-7c55-b7a0-3f3a5d7f0001"
 
@@ -287,6 +290,29 @@ def test_log_is_listed_with_names_and_own_ids(world: World) -> None:
     assert world.user.get("/v1/feedback", user="bob").status_code == 404
     assert world.application.get("/v1/feedback", after_sequence=1).status_code == 400
     assert world.application.get("/v1/feedback", order="best").status_code == 422
+
+
+@on_both_databases
+def test_event_keeps_its_id_and_an_older_cursor_is_refused(world: World) -> None:
+    """Cursors of lists of events were ids of events: they begin no page anywhere."""
+    for number in range(3):
+        world.application.post("/v1/feedback", world.rating(f"e{number}"))
+    shown = [item["id"] for item in world.application.get("/v1/feedback").json()["items"]]
+    assert len(set(shown)) == 3
+    with world.database.session() as session:
+        event = session.execute(sa.select(FeedbackRow).where(FeedbackRow.sequence == 1)).scalar_one()
+        event.earlier_id = UUID(GHOST).bytes
+    again = [item["id"] for item in world.application.get("/v1/feedback", user="ada").json()["items"]]
+    assert again == [*shown[:2], GHOST]
+    for query in ({}, {"user": "ada"}):
+        cursor = world.application.get("/v1/feedback", limit=1, **query).json()["next_cursor"]
+        of_list = base64.urlsafe_b64decode(cursor)[16:]
+        older = base64.urlsafe_b64encode(UUID(GHOST).bytes + of_list).decode()
+        page = world.application.get("/v1/feedback", limit=1, cursor=older, **query)
+        assert page.status_code == 400
+        assert "no event of this list" in page.json()["error"]["message"]
+        gone = base64.urlsafe_b64encode(UUID(int=2**40).bytes + of_list).decode()
+        assert world.application.get("/v1/feedback", limit=1, cursor=gone, **query).status_code == 400
 
 
 def test_key_that_creates_users_creates_whom_it_names_first(world: World) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from paaplus.db import due_times
 from paaplus.db.due_times import Due
+from paaplus.db.event_keys import short_digest
 from paaplus.db.tables import (
     AdapterRow,
     Base,
@@ -110,7 +111,7 @@ def make_feedback(session: Session, user: UserRow, *, image_id: UUID | None, **c
         "kind": FeedbackKind.RATING,
         "image_id": image_id,
         "payload": {"ratings": {"beauty": 5}, "scale": {"min": 1, "max": 7}},
-        "body_digest": _digest(),
+        "body_digest": short_digest(_digest()),
         "source": "test",
         "received_at": utcnow(),
     }
@@ -194,8 +195,8 @@ def make_receipt(
 
 
 def _add(session: Session, table: type[Row], defaults: dict[str, Any], columns: dict[str, Any]) -> Row:
-    # An `id` for every table but features, whose key is what it is about.
-    key = {"id": new_id()} if "id" in table.__table__.columns else {}
+    # An `id` for every table but features, whose key is what it is about, and feedback, whose events are numbered.
+    key = {"id": new_id()} if isinstance(getattr(table.__table__.columns.get("id"), "type", None), sa.Uuid) else {}
     row = table(**{**key, **defaults, **columns})
     session.add(row)
     session.flush()

@@ -108,6 +108,6 @@ class QuizPairRow(Base):
     first_image_id: Mapped[UUID] = mapped_column(sa.ForeignKey("images.id", ondelete="CASCADE"), index=True)
     second_image_id: Mapped[UUID] = mapped_column(sa.ForeignKey("images.id", ondelete="CASCADE"), index=True)
     expected_information: Mapped[float]  # nats
-    feedback_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("feedback.id", ondelete="SET NULL"), index=True)
+    feedback_id: Mapped[int | None] = mapped_column(sa.ForeignKey("feedback.id", ondelete="SET NULL"), index=True)
     created_at: Mapped[datetime]
     answered_at: Mapped[datetime | None]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from hashlib import sha256
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from paaplus.db.tables.base import Base, partial_unique
+from paaplus.db.event_keys import event_key
+from paaplus.db.feedback_types import CompactTime, EventNumber, PayloadType
+from paaplus.db.tables.base import Base, partial, partial_unique
 from paaplus.db.types import enum_type
+from paaplus.ids import id_of
 
 
 class FeedbackKind(StrEnum):
@@ -29,43 +33,65 @@ class FeedbackKind(StrEnum):
         return self != FeedbackKind.RETRACTION
 
 
+def _key_of(context: Any) -> int:
+    given = context.get_current_parameters()
+    return event_key(given["user_id"].hex, given["event_id"])
+
+
 class FeedbackRow(Base):
     """One event, stored as it was given. `sequence` counts the user's events in order of commit, without gaps.
 
-    The client chooses `event_id`, so that posting twice appends once. `body_digest` distinguishes a repeated event
-    from another event with the same id. An event outlives its image: then `image_id` is NULL, and a retraction in the
-    log takes the event back.
+    The client chooses `event_id`, so that posting twice appends once: `event_key` is a short key of user and event id;
+    NULL if an event has the key of another one. `body_digest` distinguishes a repeated event from another event with
+    the same id. An event outlives its image: then `image_id` is NULL, and a retraction in the log takes the event back.
+
+    `id` grows with time, and is the database's own. Clients see `shown_id`.
     """
 
     __tablename__ = "feedback"
     __table_args__ = (
-        sa.UniqueConstraint("user_id", "event_id"),
+        sa.UniqueConstraint("event_key"),
         sa.UniqueConstraint("user_id", "sequence"),
-        sa.Index(
-            "ix_feedback_retractions",
-            "user_id",
-            "sequence",
-            sqlite_where=sa.text("retracts_sequence IS NOT NULL"),
-            postgresql_where=sa.text("retracts_sequence IS NOT NULL"),
-        ),
+        partial("ix_feedback_other_image_id", "other_image_id", where="other_image_id IS NOT NULL"),
+        partial("ix_feedback_receipt_id", "receipt_id", where="receipt_id IS NOT NULL"),
+        partial("ix_feedback_retractions", "user_id", "sequence", where="retracts_sequence IS NOT NULL"),
+        partial("ix_feedback_without_key", "user_id", where="event_key IS NULL"),
     )
 
-    id: Mapped[UUID] = mapped_column(primary_key=True)
+    # Numbers of eight bytes first: PostgreSQL fills up what stands before one.
+    id: Mapped[int] = mapped_column(EventNumber, primary_key=True)
+    event_key: Mapped[int | None] = mapped_column(sa.BigInteger, default=_key_of)
+    body_digest: Mapped[int] = mapped_column(sa.BigInteger)
+    received_at: Mapped[datetime] = mapped_column(CompactTime)
+    occurred_at: Mapped[datetime | None] = mapped_column(CompactTime)
     user_id: Mapped[UUID] = mapped_column(sa.ForeignKey("users.id", ondelete="CASCADE"))
-    sequence: Mapped[int]
-    event_id: Mapped[str] = mapped_column(sa.String(128))
-    kind: Mapped[FeedbackKind] = mapped_column(enum_type(FeedbackKind, "kind"))
     image_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("images.id", ondelete="SET NULL"), index=True)
-    other_image_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("images.id", ondelete="SET NULL"), index=True)
-    receipt_id: Mapped[UUID | None] = mapped_column(
-        sa.ForeignKey("prediction_receipts.id", ondelete="SET NULL"), index=True
-    )
+    other_image_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("images.id", ondelete="SET NULL"))
+    receipt_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("prediction_receipts.id", ondelete="SET NULL"))
+    sequence: Mapped[int]
     retracts_sequence: Mapped[int | None]
-    payload: Mapped[dict[str, Any]]
-    body_digest: Mapped[str] = mapped_column(sa.String(64))
+    kind: Mapped[FeedbackKind] = mapped_column(enum_type(FeedbackKind, "kind"))
+    event_id: Mapped[str] = mapped_column(sa.String(128))
     source: Mapped[str] = mapped_column(sa.String(64))
-    occurred_at: Mapped[datetime | None]
-    received_at: Mapped[datetime]
+    payload: Mapped[dict[str, Any]] = mapped_column(PayloadType)
+    earlier_id: Mapped[bytes | None]  # of events from when `id` was a UUID
+
+    @property
+    def shown_id(self) -> UUID:
+        """The event's id for clients: the same for ever, also in another database that a backup was restored to."""
+        return shown_id(self.earlier_id, self.user_id, self.sequence, self.received_at)
+
+
+def shown_id(earlier_id: bytes | None, user_id: UUID, sequence: int, received_at: datetime) -> UUID:
+    """The UUID that an event had, or a UUIDv7 of the time of its receipt, its user and its number."""
+    if earlier_id is not None:
+        return UUID(bytes=bytes(earlier_id))
+    content = sha256(f"{user_id.hex}:{sequence}".encode()).digest()
+    return id_of((received_at - _EPOCH) // _MILLISECOND, content)
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 class ExclusionRow(Base):

@@ -115,6 +115,6 @@ class ReviewRow(Base):
     shown: Mapped[dict[str, Any]]
     answers: Mapped[dict[str, Any] | None]
     state: Mapped[ReviewState] = mapped_column(enum_type(ReviewState, "state"))
-    feedback_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("feedback.id", ondelete="SET NULL"), index=True)
+    feedback_id: Mapped[int | None] = mapped_column(sa.ForeignKey("feedback.id", ondelete="SET NULL"), index=True)
     created_at: Mapped[datetime]
     decided_at: Mapped[datetime | None]

@@ -24,15 +24,15 @@ KNOWN_MB: Final = 64
 _EVENT_BYTES: Final = 600  # of a parsed event, with its scores and numbers; ids of images are shared
 
 _NOTHING: Final = FeedbackLog(head=0, events=(), retractions={}, exclusions=())
-_EVENT_ID, _SEQUENCE = 1, 2  # places in a row of `event_rows`
+_KEY, _SEQUENCE, _RECEIVED_AT = 1, 2, -1  # places in a row of `event_rows`
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A log without its exclusions, up to the event of this id. `of`: whose it is, which decides what is held out."""
+    """A log without its exclusions. `last`: tells its last event. `of`: whose it is, which decides what is held out."""
 
     log: FeedbackLog
-    last_event_id: Any  # as the driver gives it
+    last: tuple[Any, ...]
     of: tuple[str, str | None, str | None]
 
 
@@ -72,14 +72,14 @@ class KnownLogs:
             log = feedback_log.log_of(user, rows, spans_of[user.id], holdout_key)
             logs[user.id] = log = before.log.followed_by(log) if before is not None else log
             if rows:
-                entry = _Known(replace(log, exclusions=()), rows[-1][_EVENT_ID], _whose(user, holdout_key))
+                entry = _Known(replace(log, exclusions=()), _identity(rows[-1]), _whose(user, holdout_key))
                 self._known.put(user.id, entry, user.feedback_sequence * _EVENT_BYTES)
         return logs
 
     def read_anew(self, session: Session, user: UserRow, holdout_key: str | None) -> FeedbackLog:
         """The whole log, read from its rows; what was known of it is forgotten."""
         log = feedback_log.read(session, user, holdout_key)
-        self._known.put(user.id, _Known(_NOTHING, None, _whose(user, holdout_key)), 0)
+        self._known.put(user.id, _Known(_NOTHING, (), _whose(user, holdout_key)), 0)
         return log
 
 
@@ -89,4 +89,9 @@ def _whose(user: UserRow, holdout_key: str | None) -> tuple[str, str | None, str
 
 def _continues(known: _Known, rows: Sequence[Sequence[Any]]) -> bool:
     """Whether the first row is the last event that is known."""
-    return bool(rows) and (rows[0][_EVENT_ID], rows[0][_SEQUENCE]) == (known.last_event_id, known.log.head)
+    return bool(rows) and _identity(rows[0]) == known.last
+
+
+def _identity(row: Sequence[Any]) -> tuple[Any, ...]:
+    """Tells an event from another one that has its number in another state of the database."""
+    return row[_SEQUENCE], row[_KEY], row[_RECEIVED_AT]

@@ -24,6 +24,7 @@ from paaplus.errors import NotFound
 from paaplus.ids import new_hex, new_id
 from paaplus.services import audit, history, scheduling
 from paaplus.services.feedback.counted_events import GATE
+from paaplus.services.feedback.cursors import MAX_SEQUENCE, cursor_of, number_of
 from paaplus.services.feedback.runs import parts_of, runs_of
 
 
@@ -54,11 +55,15 @@ def exclude_many(session: Session, changes: Iterable[Changed], *, actor: str, re
 
 
 class Excluded(NamedTuple):
-    """An event that is excluded now. `id`: the event's."""
+    """An event that is excluded now."""
 
-    id: UUID
     sequence: int
     exclusion: ExclusionRow
+
+    @property
+    def id(self) -> UUID:
+        """As the cursor of the page after it."""
+        return cursor_of(self.sequence)
 
 
 def list_open(
@@ -68,18 +73,20 @@ def list_open(
 
     Args:
         limit: so many at most.
-        after: only later events than the one of this id, which may have been released meanwhile.
+        after: only later events than the one with this `id`, which may have been released meanwhile.
+
+    Raises:
+        InvalidInput: `after` is no `id` of an event.
     """
     query = (
-        sa.select(FeedbackRow.id, FeedbackRow.sequence, ExclusionRow)
+        sa.select(FeedbackRow.sequence, ExclusionRow)
         .join(ExclusionRow, of_event())
         .where(FeedbackRow.user_id == user_id, ExclusionRow.released_at.is_(None))
         .order_by(FeedbackRow.sequence)
         .limit(limit)
     )
     if after is not None:
-        reached = sa.select(FeedbackRow.sequence).where(FeedbackRow.id == after, FeedbackRow.user_id == user_id)
-        query = query.where(FeedbackRow.sequence > reached.scalar_subquery())
+        query = query.where(FeedbackRow.sequence > number_of(after, MAX_SEQUENCE))
     return [Excluded(*row) for row in session.execute(query)]
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from functools import cache, cached_property, lru_cache
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -22,7 +21,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
-from paaplus.db.raw_values import microseconds, raw, raw_time, uuid_of
+from paaplus.db.raw_values import microseconds, raw, uuid_of
 from paaplus.db.row_sets import encoded, row_set
 from paaplus.db.tables import ExclusionRow, FeedbackRow, ImageRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
@@ -321,10 +320,14 @@ def _latest_comparison(newest: dict[str, ComparisonEvent]) -> LatestComparison |
 _sequence = attrgetter("sequence")
 
 
-def answer_time(occurred_at: datetime | None, received_at: datetime) -> int:
-    """When an answer was given, in microseconds since 1970: when it occurred, at its receipt at the latest."""
+def answer_time(occurred_at: Any, received_at: Any) -> int:
+    """When an answer was given, in microseconds since 1970: when it occurred, at its receipt at the latest.
+
+    Args:
+        occurred_at, received_at: as the driver gives them.
+    """
     moment = received_at if occurred_at is None else min(occurred_at, received_at)
-    return microseconds(moment)
+    return moment if isinstance(moment, int) else microseconds(moment)
 
 
 def is_held_out(key: str, user: UserRow, image_sha256: str) -> bool:
@@ -370,7 +373,8 @@ def read_many(session: Session, users: Collection[UserRow], holdout_key: str | N
 def event_rows(session: Session, since: Collection[tuple[UserRow, int]]) -> dict[UUID, list[Sequence[Any]]]:
     """The events of users from a sequence number on, by user, in order: what `log_of` takes.
 
-    The first three values of a row are the user's id and the event's, as the driver gives them, and the sequence.
+    A row begins with the user's id, as the driver gives it, the event's key and its sequence. It ends with the time of
+    its receipt, as the driver gives it.
     """
     dialect = session.get_bind().dialect.name
     spans = {"users": encoded(dialect, ((user.id, user.feedback_sequence, first) for user, first in since))}
@@ -399,7 +403,7 @@ def _events(dialect: str) -> sa.Select[Any]:
     return (
         sa.select(
             raw(FeedbackRow.user_id),
-            raw(FeedbackRow.id),
+            FeedbackRow.event_key,
             FeedbackRow.sequence,
             raw(FeedbackRow.kind),
             raw(FeedbackRow.image_id),
@@ -408,8 +412,8 @@ def _events(dialect: str) -> sa.Select[Any]:
             ImageRow.sha256,
             raw(FeedbackRow.other_image_id),
             other.sha256,
-            raw_time(FeedbackRow.occurred_at),
-            raw_time(FeedbackRow.received_at),
+            raw(FeedbackRow.occurred_at),
+            raw(FeedbackRow.received_at),
         )
         .join(users, sa.and_(users.c.id == FeedbackRow.user_id, within))
         .join(ImageRow, ImageRow.id == FeedbackRow.image_id, isouter=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections import Counter
@@ -21,6 +20,9 @@ from sqlalchemy.orm.attributes import set_committed_value
 from paaplus.db import due_times
 from paaplus.db.bulk_insert import insert_rows
 from paaplus.db.due_times import Due
+from paaplus.db.event_keys import event_key, short_digest
+from paaplus.db.feedback_types import driver_time, packed
+from paaplus.db.index_hints import index_hint
 from paaplus.db.prepared import Prepared, as_uuid, listed, one_of
 from paaplus.db.raw_values import document_of, hex_of, moment_of
 from paaplus.db.row_sets import driver_value, encoded, row_set
@@ -30,7 +32,6 @@ from paaplus.db.tables.users import DueReason
 from paaplus.db.types import in_utc, utcnow
 from paaplus.db.users import loaded_user
 from paaplus.errors import Conflict, InvalidInput, NotFound, PaaplusError, TooMany
-from paaplus.ids import new_hex
 from paaplus.queue import jobs
 from paaplus.records import Scale
 from paaplus.services import scheduling
@@ -56,20 +57,20 @@ class NewEvent:
     retracts_event_id: str | None = None
     occurred_at: datetime | None = None
 
-    def body_digest(self) -> str:
+    def body_digest(self) -> int:
         """Digest of the content: two posts under one `event_id` are the same event if their digests are equal."""
         return self.digest_of(json.dumps(self.payload, sort_keys=True), str(self.image_id))
 
-    def digest_of(self, payload: str, image: str) -> str:
+    def digest_of(self, payload: str, image: str) -> int:
         """`body_digest`, of the payload's JSON with sorted names, and the image's id as a text."""
         retracts = "null" if self.retracts_event_id is None else json.dumps(self.retracts_event_id)
         body = f'["{self.kind.value}", "{image}", "{self.other_image_id}", "{self.receipt_id}", {retracts}, {payload}]'
-        return hashlib.sha256(body.encode()).hexdigest()
+        return short_digest(body)
 
 
 @dataclass(slots=True)
 class _Payload:
-    """A payload as JSON: as it is, and with sorted names. `rated`: aspects that its ratings were checked with."""
+    """A payload as JSON: as it is stored; with sorted names. `rated`: aspects that its ratings were checked with."""
 
     text: str
     in_order: str
@@ -81,7 +82,7 @@ def _payload(payload: dict[str, Any]) -> _Payload:
     key = repr(payload)
     known = _known_payloads.get(key)
     if known is None:
-        known = _Payload(json.dumps(payload), json.dumps(payload, sort_keys=True))
+        known = _Payload(json.dumps(packed(payload), separators=(",", ":")), json.dumps(payload, sort_keys=True))
         if len(key) <= MAX_KEPT_LENGTH:
             if len(_known_payloads) >= NUM_KEPT:
                 _known_payloads.clear()
@@ -108,14 +109,15 @@ class AppendResult:
 class PreparedEvent(NamedTuple):
     """An event that was checked as far as that needs no lock.
 
-    `user`: the id of its user, as a key. `values`: of the columns that are known, as the driver takes them. `error`:
-    why it is rejected.
+    `user`: the id of its user, as a key. `event_key`, `digest`: see `FeedbackRow`. `values`: of the columns that are
+    known, as the driver takes them. `error`: why it is rejected.
     """
 
     event: NewEvent
     user: str
     application: str | None
-    digest: str
+    event_key: int
+    digest: int
     values: tuple[Any, ...]
     error: PaaplusError | None
 
@@ -166,7 +168,7 @@ class _LockedUser:
     due: DueState
 
 
-KnownEvents = dict[tuple[str, str], tuple[int, str, str]]  # by user and event id: sequence, body digest, kind
+KnownEvents = dict[tuple[str, str], tuple[int, int, str]]  # by user and event id: sequence, body digest, kind
 
 
 def append(
@@ -249,10 +251,10 @@ def append_prepared(
     session.flush()
     connection = session.connection()
     users = _lock_users(connection, {p.user for p in prepared}, wait)
-    known, retracting, was_due, db_time = _read_under_lock(connection, prepared)
+    known, taken, retracting, was_due, db_time = _read_under_lock(connection, prepared)
     allowed_at = _Allowed(session, max_per_day, Counter(p.event.user_id for p in prepared), users.values())
     now = utcnow()
-    received_at = driver_value(connection.dialect.name, now)
+    received_at = driver_time(connection.dialect.name, now)
     results: list[AppendResult] = []
     rows: list[tuple[Any, ...]] = []
     changed: dict[str, _LockedUser] = {}
@@ -280,7 +282,9 @@ def append_prepared(
         user.feedback_sequence += 1
         user.due.pending_count += 1
         user.due.pending_since = min(user.due.pending_since or now, now)
-        rows.append((*item.values, new_hex(), user.feedback_sequence, received_at, retracted))
+        key = item.event_key if item.event_key not in taken else None
+        taken.add(item.event_key)
+        rows.append((*item.values, key, user.feedback_sequence, received_at, retracted))
         known[item.user, event.event_id] = (user.feedback_sequence, item.digest, event.kind.value)
         results.append(AppendResult(event.index, event.event_id, "accepted", user.feedback_sequence))
     if rows:
@@ -295,7 +299,7 @@ KNOWN_COLUMNS: Final = (
     "user_id", "event_id", "kind", "image_id", "other_image_id", "receipt_id", "payload", "body_digest", "source",
     "occurred_at",
 )  # fmt: skip
-INSERTED_COLUMNS: Final = (*KNOWN_COLUMNS, "id", "sequence", "received_at", "retracts_sequence")
+INSERTED_COLUMNS: Final = (*KNOWN_COLUMNS, "event_key", "sequence", "received_at", "retracts_sequence")
 
 
 def kind_of(name: str) -> FeedbackKind:
@@ -390,46 +394,50 @@ _LOCK_AT_ONCE: Final = Prepared(lambda dialect: _locking(dialect, wait=False))
 
 def _read_under_lock(
     connection: sa.Connection, prepared: Sequence[PreparedEvent]
-) -> tuple[KnownEvents, set[UUID], dict[str, Due], datetime]:
+) -> tuple[KnownEvents, set[int], set[UUID], dict[str, Due], datetime]:
     """What is read when the users are locked, in one statement: each is a way to the server and back.
 
     Returns:
-        Events that the logs have under the ids that the new ones have or refer to; users who retract, as
-        `scheduling.retracting` tells; when and why users are due, by `_User.key`; the time of the database.
+        Events that the logs have under the ids that the new ones have or refer to; those of their keys that events
+        have, be it others; users who retract, as `scheduling.retracting` tells; when and why users are due, by
+        `_User.key`; the time of the database.
     """
-    ids = {(p.user, p.event.event_id) for p in prepared}
-    ids |= {(p.user, p.event.retracts_event_id) for p in prepared if p.event.retracts_event_id}
+    keys = {p.event_key for p in prepared}
+    keys |= {event_key(p.user, p.event.retracts_event_id) for p in prepared if p.event.retracts_event_id}
     users = listed(connection, list({p.event.user_id for p in prepared}))
     known: KnownEvents = {}
+    taken: set[int] = set()
     retracting: set[UUID] = set()
     due: dict[str, Due] = {}
     now = utcnow()
-    for user_id, event_id, sequence, digest, kind, reason, time in _UNDER_LOCK.rows(
-        connection, ids=to_json(list(ids)).decode(), users=users
+    for user_id, event_id, sequence, digest, kind, key, reason, time in _UNDER_LOCK.rows(
+        connection, keys=listed(connection, keys), users=users
     ):
         if event_id is not None:
             known[hex_of(user_id), event_id] = (sequence, digest, kind)
+            taken.add(key)
         elif reason is not None:
             due[hex_of(user_id)] = Due(moment_of(time), reason)
         elif user_id is not None:
             retracting.add(as_uuid(user_id))
         elif time is not None:
             now = time
-    return known, retracting, due, now
+    return known, taken, retracting, due, now
 
 
 def _under_lock(dialect: str) -> sa.CompoundSelect[*tuple[Any, ...]]:
-    ids = row_set(dialect, "ids", {"user_id": sa.Uuid(), "event_id": sa.String()})
     row, none = FeedbackRow, sa.null()
     clock = sa.func.clock_timestamp() if dialect == "postgresql" else none  # see `db_now`
-    known = sa.select(row.user_id, row.event_id, row.sequence, row.body_digest, row.kind, none, none)
+    known = sa.select(row.user_id, row.event_id, row.sequence, row.body_digest, row.kind, row.event_key, none, none)
+    without_key = known.where(row.user_id.in_(one_of(dialect, "users", sa.Uuid())), row.event_key.is_(None))
     retracting = scheduling.users_who_retract(dialect, "users").subquery("retracting")
-    due = sa.select(DueRow.user_id, none, none, none, none, DueRow.reason, DueRow.due_at)
+    due = sa.select(DueRow.user_id, none, none, none, none, none, DueRow.reason, DueRow.due_at)
     return sa.union_all(  # in an order in which PostgreSQL learns each column's type in the first two
         due.where(DueRow.user_id.in_(one_of(dialect, "users", sa.Uuid()))),
-        known.join(ids, sa.and_(ids.c.user_id == row.user_id, ids.c.event_id == row.event_id)),
-        sa.select(retracting.c.id, none, none, none, none, none, none),
-        sa.select(none, none, none, none, none, none, clock),
+        known.where(row.event_key.in_(one_of(dialect, "keys", sa.BigInteger()))),
+        without_key.with_hint(row, index_hint("ix_feedback_without_key"), "sqlite"),
+        sa.select(retracting.c.id, none, none, none, none, none, none, none),
+        sa.select(none, none, none, none, none, none, none, clock),
     )
 
 
@@ -579,9 +587,9 @@ def _prepared(event: NewEvent, source: str, application: str | None, context: _C
         payload.text,
         digest,
         source,
-        driver_value(dialect, in_utc(occurred_at)) if occurred_at is not None else None,
+        driver_time(dialect, in_utc(occurred_at)) if occurred_at is not None else None,
     )
-    return PreparedEvent(event, user, application, digest, values, error)
+    return PreparedEvent(event, user, application, event_key(user, event.event_id), digest, values, error)
 
 
 def _corrected_image(event: NewEvent, context: _Context) -> UUID:

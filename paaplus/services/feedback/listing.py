@@ -13,7 +13,7 @@ from paaplus.db.exclusions import of_event
 from paaplus.db.tables import ExclusionRow, FeedbackRow, ImageRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.errors import InvalidInput
-from paaplus.services.feedback import exclusions
+from paaplus.services.feedback import cursors, exclusions
 from paaplus.services.users.keys import Principal
 from paaplus.services.users.users import visible_users
 
@@ -41,10 +41,7 @@ class ListedEvent:
     retracts: str | None
     is_retracted: bool
     excluded: Literal["rollback", "quarantine"] | None
-
-    @property
-    def id(self) -> UUID:
-        return self.row.id
+    id: UUID  # as the cursor of a page after it
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +69,7 @@ def list_events(
     """Events of the users that this principal may see. Those of one user are in order of sequence.
 
     Args:
-        cursor: id of the last event of the page before.
+        cursor: `id` of the last event of the page before.
 
     Raises:
         InvalidInput: the cursor is no event of this list.
@@ -121,6 +118,7 @@ def list_events(
             retracts=retracts.get((event.user_id, event.retracts_sequence)),
             is_retracted=bool(is_retracted),
             excluded=excluded.get(event.id),
+            id=cursors.cursor_of(event.id if wanted.user_id is None else event.sequence),
         )
         for event, application, external_id, is_retracted, *about in rows
     ]
@@ -132,14 +130,14 @@ def _place_of(session: Session, principal: Principal, user_id: UUID | None, curs
     Raises:
         InvalidInput: the cursor is no event of this list, so there would be nothing after it.
     """
+    number = cursors.number_of(cursor, cursors.MAX_ID if user_id is None else cursors.MAX_SEQUENCE)
     query = sa.select(place).join(UserRow, UserRow.id == FeedbackRow.user_id)
-    query = query.where(FeedbackRow.id == cursor, visible_users(principal))
+    query = query.where(place == number, visible_users(principal))
     if user_id is not None:
         query = query.where(FeedbackRow.user_id == user_id)
-    found = session.execute(query).scalar_one_or_none()
-    if found is None:
+    if session.execute(query).first() is None:
         raise InvalidInput(f"cursor {cursor} is no event of this list")
-    return found
+    return number
 
 
 def _is_retracted() -> sa.ColumnElement[bool]:
@@ -164,7 +162,7 @@ def _retracted_events(session: Session, events: list[FeedbackRow]) -> dict[tuple
     return {(user_id, sequence): event_id for user_id, sequence, event_id in rows}
 
 
-def _excluded(session: Session, events: list[FeedbackRow]) -> dict[UUID, Literal["rollback", "quarantine"]]:
+def _excluded(session: Session, events: list[FeedbackRow]) -> dict[int, Literal["rollback", "quarantine"]]:
     """Who excludes these events now, by event."""
     rows = session.execute(
         sa.select(FeedbackRow.id, ExclusionRow)

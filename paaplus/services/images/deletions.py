@@ -13,11 +13,12 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from paaplus.db.event_keys import short_digest
 from paaplus.db.tables import FeedbackRow, ImageRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.types import utcnow
 from paaplus.errors import Conflict, Forbidden, NotFound, Unavailable
-from paaplus.ids import new_id, sha256_hex
+from paaplus.ids import new_id
 from paaplus.services import audit, scheduling
 from paaplus.services.images import images, uploads
 from paaplus.services.users.keys import Principal
@@ -110,17 +111,15 @@ def _retract(session: Session, events: Collection[FeedbackRow], image_id: UUID, 
         user = users.get(event.user_id) or session.get_one(UserRow, event.user_id, populate_existing=True)
         users[user.id] = user
         user.feedback_sequence += 1
-        row_id = new_id()
         rows.append(
             {
-                "id": row_id,
                 "user_id": user.id,
                 "sequence": user.feedback_sequence,
-                "event_id": f"image-deleted:{row_id}",
+                "event_id": f"image-deleted:{new_id()}",
                 "kind": FeedbackKind.RETRACTION,
                 "retracts_sequence": event.sequence,
                 "payload": {},
-                "body_digest": sha256_hex(f"image-deleted:{image_id}:{event.sequence}".encode()),
+                "body_digest": short_digest(f"image-deleted:{image_id}:{event.sequence}"),
                 "source": actor,
                 "received_at": now,
             }

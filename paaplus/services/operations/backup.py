@@ -28,6 +28,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from paaplus.db import migrate
 from paaplus.db.engine import Database, missing_file
+from paaplus.db.feedback_types import CompactTime, PayloadType
 from paaplus.db.tables import Base, BaseModelRow, ImageRow, MatchRow, TastePriorRow
 from paaplus.db.types import JSONType, UTCDateTime, utcnow
 from paaplus.errors import Conflict, Damaged, InvalidInput, NotFound
@@ -68,15 +69,21 @@ _KINDS: dict[str, _Kind] = {
     "text": _Kind(sa.Text(), lambda value: value.value if isinstance(value, Enum) else value, _same),
     "bool": _Kind(sa.Boolean(), _same, _same),
     "int": _Kind(sa.Integer(), _same, _same),
+    "bigint": _Kind(sa.BigInteger(), _same, _same),
     "float": _Kind(sa.Float(), _same, _same),
+    "compact time": _Kind(CompactTime(), datetime.isoformat, datetime.fromisoformat),
+    "payload": _Kind(PayloadType(), _same, _same),
 }
-_KIND_OF_TYPE: dict[type[sa.types.TypeEngine[Any]], str] = {
+_KIND_OF_TYPE: dict[type[sa.types.TypeEngine[Any]], str] = {  # the first that fits
+    CompactTime: "compact time",
+    PayloadType: "payload",
     sa.Uuid: "uuid",
     sa.DateTime: "time",
     sa.JSON: "json",
     sa.LargeBinary: "bytes",
     sa.String: "text",
     sa.Boolean: "bool",
+    sa.BigInteger: "bigint",
     sa.Integer: "int",
     sa.Float: "float",
 }
@@ -238,7 +245,7 @@ def _save_table(connection: sa.Connection, table: sa.Table, folder: Path) -> dic
 def _kind_of(column: sa.Column[Any]) -> str:
     plain = column.type.impl_instance if isinstance(column.type, sa.types.TypeDecorator) else column.type
     for type_, kind in _KIND_OF_TYPE.items():
-        if isinstance(plain, type_):
+        if isinstance(column.type, type_) or isinstance(plain, type_):
             return kind
     raise AssertionError(f"column {column} is of type {column.type!r}, which a backup cannot save")
 
@@ -251,7 +258,20 @@ def _restore_table(connection: sa.Connection, name: str, entry: dict[str, Any], 
         while batch := list(islice(_rows(lines, kinds), BATCH)):
             connection.execute(table.insert(), batch)
             num_rows += len(batch)
+    _count_on(connection, name)
     return num_rows
+
+
+def _count_on(connection: sa.Connection, name: str) -> None:
+    """Let the numbers that the database gives to new rows of a table go on after those of the restored rows."""
+    if connection.dialect.name == "sqlite":
+        return  # it looks at the rows
+    for column in sa.inspect(connection).get_columns(name):
+        if column.get("autoincrement"):
+            number: sa.ColumnElement[int] = sa.column(column["name"])
+            last = sa.select(sa.func.max(number)).select_from(sa.table(name)).scalar_subquery()
+            numbers = sa.func.pg_get_serial_sequence(name, column["name"])
+            connection.execute(sa.select(sa.func.setval(numbers, last)).where(last.is_not(None)))
 
 
 def _rows(lines: Iterator[bytes], kinds: dict[str, _Kind]) -> Iterator[dict[str, Any]]:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from enum import Enum
 from tempfile import TemporaryFile
-from typing import IO, Any, Final
+from typing import IO, Any, Final, cast
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from paaplus import pauses
 from paaplus.db.engine import Database
@@ -53,6 +53,7 @@ from paaplus.db.tables import (
     ToolRevisionPersonRow,
     UserRow,
 )
+from paaplus.db.tables.feedback import shown_id
 from paaplus.db.types import utcnow
 from paaplus.db.users import existing_user
 from paaplus.errors import Damaged, NotFound
@@ -138,6 +139,7 @@ ADDED: Final[Mapping[str, tuple[Any, ...]]] = {"users": (UserRow.next_due_at, Us
 LEFT_OUT: Final[Mapping[str, frozenset[str]]] = {
     "api_keys": frozenset({"key_sha256"}),
     "browser_sessions": frozenset({"secret_sha256", "previous_sha256", "form_token"}),
+    "feedback": frozenset({"earlier_id", "event_key"}),  # the first is shown as `id`, the second follows from the rest
 }
 
 
@@ -209,12 +211,28 @@ def read_tables(session: Session, user_id: UUID) -> dict[str, list[dict[str, Any
 
 def _rows(session: Session, table: sa.Table, about: sa.ColumnElement[bool]) -> Iterator[dict[str, Any]]:
     columns = [column for column in table.columns if column.name not in LEFT_OUT.get(table.name, frozenset())]
-    query = sa.select(*columns, *ADDED.get(table.name, ())).where(about).order_by(*table.primary_key.columns)
-    found = session.execute(query, execution_options={"yield_per": ROWS_AT_ONCE}).mappings()
+    told = [*columns, *ADDED.get(table.name, ())]
+    query = sa.select(*told).where(about).order_by(*table.primary_key.columns)
+    number_of_event = _number_of_event(table)
+    if number_of_event is not None:  # clients know the event by another id
+        event = aliased(FeedbackRow)
+        query = query.join_from(table, event, event.id == number_of_event, isouter=True).add_columns(
+            event.earlier_id, event.user_id, event.sequence, event.received_at
+        )
+    found = session.execute(query, execution_options={"yield_per": ROWS_AT_ONCE})
     for number, row in enumerate(found, 1):
         if number % ROWS_AT_ONCE == 0:
             pauses.pause()
-        yield {name: _plain(value) for name, value in row.items()}
+        values = {column.key: _plain(value) for column, value in zip(told, row, strict=False)}
+        if number_of_event is not None and values[number_of_event.name] is not None:
+            values[number_of_event.name] = str(shown_id(*row[len(told) :]))
+        yield values
+
+
+def _number_of_event(table: sa.Table) -> sa.Column[Any] | None:
+    """The column that has the database's own number of an event."""
+    number = cast(sa.Column[Any], FeedbackRow.__table__.c.id)
+    return next((c for c in table.columns if c is number or c.references(number)), None)
 
 
 def _plain(value: Any) -> Any:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.sql.elements import ColumnElement
 
 from paaplus.db.engine import Database
+from paaplus.db.event_keys import prepare_sql, sql_event_key
 from paaplus.db.tables import DueRow, FeedbackRow, ImageRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
 from paaplus.db.tables.users import DueReason
@@ -25,7 +26,7 @@ from paaplus.errors import InvalidInput
 SOURCE: Final = "seed"
 _BATCH: Final = 20_000  # rows of a statement, which is a transaction of its own
 _IMAGE_STEP: Final = 7_919  # a prime: a user's events go through all images before one comes again
-_PAYLOAD: Final = ('{"ratings": {"', '": ', '.5}, "scale": {"min": 0, "max": 10}}')  # aspect and points go between
+_PAYLOAD: Final = ('[{"', '":', ".5},0,10]")  # as it is stored; aspect and points go between
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def seed(database: Database, plan: SeedPlan) -> Seeded:
     rows = _Rows(database.engine.dialect.name, secrets.token_hex(7), plan)
     for statement in rows.statements():
         with database.session() as session:
+            prepare_sql(session.connection())
             session.execute(statement)
     num_feedback = plan.num_users * plan.num_feedback
     return Seeded(rows.prefix, plan.num_users, plan.num_images, num_feedback)
@@ -151,17 +153,18 @@ class _Rows:
         points = sa.cast((number * _IMAGE_STEP + user.c.u) % 10, sa.String())
         payload = sa.literal(before) + plan.aspect + between + points + after
         payload_type = FeedbackRow.__table__.c.payload.type
+        user_id, event_id = self._uuid("2", user.c.u), sa.literal("seed-") + sa.cast(event.c.e, sa.String())
         return _insert(
             FeedbackRow,
             user.join(event, sa.true()),
-            id=self._uuid("3", number),
-            user_id=self._uuid("2", user.c.u),
+            user_id=user_id,
             sequence=event.c.e + 1,
-            event_id=sa.literal("seed-") + sa.cast(event.c.e, sa.String()),
+            event_id=event_id,
+            event_key=sql_event_key(self.dialect, user_id, event_id),
             kind=sa.literal(FeedbackKind.RATING, FeedbackRow.__table__.c.kind.type),
             image_id=self._uuid("1", (user.c.u + event.c.e * _IMAGE_STEP) % plan.num_images),
             payload=payload if self.dialect == "sqlite" else sa.cast(payload, payload_type),
-            body_digest=self._hex(number, 64),
+            body_digest=number,
             source=SOURCE,
             received_at=utcnow(),
         )

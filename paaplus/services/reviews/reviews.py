@@ -213,7 +213,7 @@ def _final(row: ReviewRow, verdict: Verdict, scores: Mapping[str, float]) -> tup
 
 def _append_rating(
     session: Session, principal: Principal, row: ReviewRow, event_id: str, final: dict[str, float], settings: Settings
-) -> UUID:
+) -> int:
     event = NewEvent(
         index=0,
         user_id=row.expert_id,
@@ -224,7 +224,7 @@ def _append_rating(
     )
     _append(session, principal, [event], settings)
     session.flush()
-    found: UUID = session.execute(
+    found: int = session.execute(
         sa.select(FeedbackRow.id).where(FeedbackRow.user_id == row.expert_id, FeedbackRow.event_id == event_id)
     ).scalar_one()
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from uuid import UUID
 
 import numpy as np
@@ -12,7 +13,6 @@ import sqlalchemy as sa
 from paaplus.db.engine import Database
 from paaplus.db.tables import FeedbackRow, UserRow
 from paaplus.db.tables.feedback import FeedbackKind
-from paaplus.ids import new_id
 from paaplus.pipelines.context import WorkerContext
 from paaplus.services.adaptation.known_logs import KnownLogs
 from paaplus.services.adaptation.snapshot import read_snapshot
@@ -118,9 +118,10 @@ def test_log_of_a_restored_backup_is_read_anew(deployment: Deployment) -> None:
         newest = sa.select(FeedbackRow).where(FeedbackRow.user_id == user, FeedbackRow.sequence == 10)
         row = session.execute(newest).scalar_one()
         values = {c.key: getattr(row, c.key) for c in sa.inspect(FeedbackRow).column_attrs}
+        values["received_at"] += timedelta(microseconds=1)
         session.delete(row)
         session.flush()
-        session.add(FeedbackRow(**{**values, "id": new_id(), "image_id": deployment.images[20]}))
+        session.add(FeedbackRow(**{**values, "image_id": deployment.images[20]}))
     [(found, expected)] = both(deployment, known, user)
     assert found == expected != before
     assert found.events[-1].image_id == deployment.images[20]

@@ -11,7 +11,8 @@ from sqlalchemy.exc import IntegrityError
 from paaplus.db.engine import Database
 from paaplus.db.tables import ExclusionRow
 from paaplus.db.users import locked_user
-from paaplus.errors import NotFound
+from paaplus.errors import InvalidInput, NotFound
+from paaplus.ids import new_id
 from paaplus.services.feedback import event_numbers, exclusions, listing
 from paaplus.services.feedback.counted_events import TrainedUpTo
 from paaplus.services.feedback.listing import EventFilter
@@ -105,5 +106,7 @@ def test_pages_go_on_after_an_event_that_was_released_meanwhile(database: Databa
     with database.session() as session:
         exclusions.release(session, anna, sequences=[3], actor="admin", reason="fine")
         rest = exclusions.list_open(session, anna, after=page[-1].id)
+        with pytest.raises(InvalidInput):
+            exclusions.list_open(session, anna, after=new_id())  # as cursors were when events had such ids
     assert [event.sequence for event in page] == [2, 3]
     assert [event.sequence for event in rest] == [4, 7]

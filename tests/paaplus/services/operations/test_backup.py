@@ -13,7 +13,8 @@ import sqlalchemy as sa
 
 from paaplus.db import migrate
 from paaplus.db.engine import Database
-from paaplus.db.tables import Base, FeedbackRow
+from paaplus.db.tables import Base, FeedbackRow, UserRow
+from paaplus.db.types import utcnow
 from paaplus.errors import Conflict, Damaged, InvalidInput
 from paaplus.services import audit
 from paaplus.services.operations import backup, erasures
@@ -25,6 +26,7 @@ from paaplus.storage.blobs import BlobStore
 from tests.migrations.rows import all_rows, insert_one_row_everywhere, reflect
 from tests.migrations.test_history import REVISIONS
 from tests.support.deployment import Deployment
+from tests.support.factories import make_feedback, make_image, make_user
 from tests.support.servers import new_postgres_database
 
 
@@ -116,6 +118,30 @@ def test_restored_deployment_has_every_row_and_serves_the_same_bits(
 def first_user(deployment: Deployment) -> Any:
     with deployment.database.read_session() as session:
         return session.execute(sa.select(FeedbackRow.user_id).order_by(FeedbackRow.id).limit(1)).scalar_one()
+
+
+def test_new_events_are_numbered_after_those_that_were_restored(
+    database: Database, empty_place: Settings, tmp_path: Path
+) -> None:
+    with database.session() as session:
+        user, image_id = make_user(session), make_image(session).id
+        events = [make_feedback(session, user, image_id=image_id, occurred_at=utcnow()) for _ in range(3)]
+        shown = [event.shown_id for event in events]
+    backup.backup(database, BlobStore((tmp_path / "blobs").as_uri()), tmp_path / "backup")
+
+    restore(empty_place, tmp_path / "backup")
+
+    restored = Database(empty_place.resolved_database_url)
+    with restored.session() as session:
+        make_feedback(session, session.get_one(UserRow, user.id), image_id=image_id)
+        found = session.execute(sa.select(FeedbackRow).order_by(FeedbackRow.id)).scalars().all()
+        assert [event.sequence for event in found] == [1, 2, 3, 4]
+        assert [event.shown_id for event in found[:3]] == shown
+        times = [(event.received_at, event.occurred_at, event.event_key, event.payload) for event in events]
+        assert [(event.received_at, event.occurred_at, event.event_key, event.payload) for event in found[:3]] == times
+        stored = session.execute(sa.text("SELECT DISTINCT CAST(payload AS TEXT) FROM feedback")).scalars().all()
+        assert all(text.startswith("[") for text in stored), "packed, as it was"
+    restored.dispose()
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from paaplus.db.tables import (
     ExclusionRow,
     ExpertRow,
     ExposureRatingRow,
+    FeedbackRow,
     ImageMapRow,
     MatchExpertRow,
     MatchRow,
@@ -123,7 +124,7 @@ def fill(database: Database, blobs: BlobStore, name: str) -> UUID:
         return user.id
 
 
-def fill_matching(session: Session, user: UserRow, base_id: UUID, image_id: UUID, feedback_id: UUID) -> None:
+def fill_matching(session: Session, user: UserRow, base_id: UUID, image_id: UUID, feedback_id: int) -> None:
     """The user as an expert, a match with themselves, and a quiz that was finished."""
     now, name = utcnow(), user.external_id
     session.add(ExpertRow(user_id=user.id, name=name, domain=name, form=ExpertForm.POOLED, created_at=now))
@@ -179,7 +180,7 @@ def fill_survey(session: Session, user: UserRow, base_id: UUID) -> None:
     )
 
 
-def fill_reviews(session: Session, user: UserRow, image_id: UUID, feedback_id: UUID) -> None:
+def fill_reviews(session: Session, user: UserRow, image_id: UUID, feedback_id: int) -> None:
     """A label of the user's own image, a review that they did, and a revision that was learned from it."""
     now, name = utcnow(), user.external_id
     session.add(
@@ -256,6 +257,16 @@ def test_zip_holds_the_rows_as_json_and_the_pictures_as_files(database: Database
     assert (user["next_due_at"], user["due_reason"]) == (DUE_AT.isoformat(), "interval")
     assert document["tables"]["feedback"][0]["payload"]["ratings"] == {"beauty": 5}
     assert document["unreadable_images"] == []
+
+
+def test_events_have_the_ids_that_the_api_shows(database: Database, blobs: BlobStore) -> None:
+    user_id = fill(database, blobs, "ada")
+    with database.read_session() as session:
+        tables = export.read_tables(session, user_id)
+        event = session.execute(sa.select(FeedbackRow).where(FeedbackRow.user_id == user_id)).scalar_one()
+    assert [row["id"] for row in tables["feedback"]] == [str(event.shown_id)]
+    for name in ("reviews", "quiz_pairs"):
+        assert {row["feedback_id"] for row in tables[name]} == {str(event.shown_id)}
 
 
 def test_picture_that_is_gone_is_named_and_keeps_nothing_else_back(database: Database, blobs: BlobStore) -> None:

@@ -9,9 +9,11 @@ import sqlalchemy as sa
 
 from paaplus.db.engine import Database
 from paaplus.db.tables import FeedbackRow, ImageRow, UserRow
-from paaplus.errors import InvalidInput
+from paaplus.db.tables.feedback import FeedbackKind
+from paaplus.errors import Conflict, InvalidInput
 from paaplus.services import scheduling
-from paaplus.services.feedback import feedback_log
+from paaplus.services.feedback import feedback_log, intake
+from paaplus.services.feedback.intake import NewEvent
 from paaplus.services.operations.seed import SeedPlan, seed
 from paaplus.settings import Settings
 
@@ -41,6 +43,15 @@ def test_due_users_are_found_by_a_scan(database: Database, tmp_path: Path) -> No
     seed(database, PLAN)
     settings = Settings(home=tmp_path, database_url=database.engine.url.render_as_string(hide_password=False))
     assert scheduling.scan(database, settings).num_enqueued == 3
+
+
+def test_seeded_event_that_is_posted_is_known(database: Database, tmp_path: Path) -> None:
+    seed(database, PLAN)
+    with database.session() as session:
+        user, image_id = session.execute(sa.select(FeedbackRow.user_id, FeedbackRow.image_id).limit(1)).one()
+        event = NewEvent(0, user, "seed-3", FeedbackKind.RETRACTION, {}, image_id, retracts_event_id="seed-1")
+        [result] = intake.append(session, None, [event], source="test", settings=Settings(home=tmp_path))
+    assert isinstance(result.error, Conflict)
 
 
 def test_a_second_seed_adds_to_the_first(database: Database) -> None:
