@@ -68,7 +68,7 @@ mutants: $(VENV)/.installed-dev  ## make small wrong edits one by one in a copy:
 
 # Every script whose numbers stand in a document; BENCH="serving ingest" runs these alone, ARGS=--record keeps results.
 BENCH ?= kshot stream gate matching reviews survey cohort training verdict workers freshness bursts lock_waits ingest scan rollback startup layout peers \
-	serving residents audience extraction sizes scale many_photos physiqueframe studio abuse
+	serving residents audience extraction sizes scale many_photos physiqueframe studio abuse before_and_now
 
 bench: $(VENV)/.installed-dev  ## measure all that documents tell, in hours (PAAPLUS_BENCH_DATA=DIR: quality on your data)
 	@set -e; for name in $(BENCH); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py $(ARGS); done

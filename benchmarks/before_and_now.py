@@ -117,7 +117,7 @@ def lines(name: str, outcomes: dict[str, Outcome], loads: tuple[float, float]) -
                 values = "not there"
             line[code] = values if isinstance(values, str) else statistics.median(values)
             if not isinstance(values, str):
-                line[f"{code}_range"], line[f"{code}_turns"] = [min(values), max(values)], values
+                line[f"{code}_turns"] = values
         if "before_turns" in line and "now_turns" in line:
             line["times_better"] = times_better(what, line["before_turns"], line["now_turns"])  # type: ignore[arg-type]
         found.append({**line, "load": load})
@@ -141,8 +141,8 @@ def shown(found: Sequence[dict[str, object]]) -> list[dict[str, object]]:
     return [
         {
             "what": line["what"],
-            "before": told(line["before"], line.get("before_range")),
-            "now": told(line["now"], line.get("now_range")),
+            "before": told(line["before"], line.get("before_turns")),  # type: ignore[arg-type]
+            "now": told(line["now"], line.get("now_turns")),  # type: ignore[arg-type]
             "times better": told(line.get("times_better")),
             "load": " to ".join(f"{each}" for each in line["load"]),  # type: ignore[attr-defined]
         }
@@ -150,11 +150,12 @@ def shown(found: Sequence[dict[str, object]]) -> list[dict[str, object]]:
     ]
 
 
-def told(value: object, bounds: object = None) -> str:
+def told(value: object, turns: Sequence[float] | None = None) -> str:
     if not isinstance(value, float):
         return "" if value is None else str(value)
-    text = number(value)
-    return text if bounds is None else f"{text} ({number(bounds[0])} to {number(bounds[1])})"  # type: ignore[index]
+    if turns is None or len(turns) < 2:
+        return number(value)
+    return f"{number(value)} ({number(min(turns))} to {number(max(turns))})"
 
 
 def number(value: float) -> str:

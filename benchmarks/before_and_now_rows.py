@@ -20,8 +20,8 @@ import freshness
 import numpy as np
 import serving
 import sqlalchemy as sa
-from platforms import NEVER, NotThereError, Platform, answer, until_each
-from processes import PAAPLUS, memory_mb, processor_s, signalled, started
+from platforms import NEVER, NotThereError, Platform, answer, until_at_rest, until_each
+from processes import PAAPLUS, clock_s, family, memory_mb, processor_s, signalled, started
 
 Found = dict[str, float]
 RATES = (50, 100, 200)
@@ -60,14 +60,19 @@ class Sizes:
 QUICK = Sizes(0.5, 60, 2, (10, 100), 1, 4, 50, 4, 1.0, 2.0, 1_000)
 
 
-def commands(platform: Platform, _turn: int, _sizes: Sizes) -> Found:
+def help_of_commands(platform: Platform, _turn: int, _sizes: Sizes) -> Found:
+    return _start_of(platform, "`paaplus --help`", [PAAPLUS, "--help"])
+
+
+def import_of_api(platform: Platform, _turn: int, _sizes: Sizes) -> Found:
+    return _start_of(platform, "import of the API", [sys.executable, "-c", f"import {platform.module('api')}.app"])
+
+
+def _start_of(platform: Platform, what: str, command: list[str]) -> Found:
     """Bytecode is kept, as that of installed packages is; a first run in each turn makes it."""
-    found = {}
-    python = [sys.executable, "-c", f"import {platform.module('api')}.app"]
-    for what, command in {"`paaplus --help`": [PAAPLUS, "--help"], "import of the API": python}.items():
-        started(command, platform.environment)
-        found[f"{what}, processor s"], found[f"{what}, s on the wall"] = started(command, platform.environment)
-    return found
+    started(command, platform.environment)
+    cpu_s, wall_s = started(command, platform.environment)
+    return {f"{what}, processor s": cpu_s, f"{what}, s on the wall": wall_s}
 
 
 def first_start(platform: Platform, turn: int, _sizes: Sizes) -> Found:
@@ -87,7 +92,8 @@ def start(platform: Platform, _turn: int, _sizes: Sizes) -> Found:
 
 
 def idle(platform: Platform, _turn: int, sizes: Sizes) -> Found:
-    """All processes of `paaplus up`."""
+    """All processes of `paaplus up`, which have done what comes after a start."""
+    until_at_rest(family(platform.pid))
     time.sleep(sizes.rest_s)
     before_s, clock = processor_s(platform.pid), time.perf_counter()
     time.sleep(sizes.idle_s)
@@ -300,7 +306,7 @@ def scan(platform: Platform, turn: int, sizes: Sizes) -> Found:
         platform.add_users(users, {"max_interval_s": 1.0})
         platform.post(platform.events(users, 1))
         time.sleep(1.5)
-        before_s, clock = sum(processor_s(pid) for pid in scanning), time.perf_counter()
+        before_s, clock = sum(clock_s(pid) for pid in scanning), time.perf_counter()
         signalled(scanning, SIGCONT)
         with platform.client() as client:
 
@@ -308,7 +314,7 @@ def scan(platform: Platform, turn: int, sizes: Sizes) -> Found:
                 return bool(answer(client.get("/v1/jobs", params={"user": user, "limit": 1}))["items"])
 
             until_each(random.Random(turn).sample(users, max(1, len(users) // 20)), has_job)
-            wall_s, cpu_s = time.perf_counter() - clock, sum(processor_s(pid) for pid in scanning) - before_s
+            wall_s, cpu_s = time.perf_counter() - clock, sum(clock_s(pid) for pid in scanning) - before_s
             until_each(users, has_job)
     return {
         f"a scan with {sizes.due:,} due users, s until all have a job": wall_s,
@@ -326,7 +332,8 @@ class Row:
 
 
 ROWS = {
-    "commands": Row(commands, runs=False, on_postgres=False),
+    "help": Row(help_of_commands, runs=False, on_postgres=False),
+    "import": Row(import_of_api, runs=False, on_postgres=False),
     "first_start": Row(first_start, on_postgres=False),
     "start": Row(start, on_postgres=False),
     "idle": Row(idle, on_postgres=False),

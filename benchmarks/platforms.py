@@ -160,7 +160,8 @@ class Platform:
             [*python, "celery", "-A", app, "worker", "-Q", "cpu", "-P", "solo", "--loglevel", "WARNING"],
             [*python, "celery", "-A", app, "beat", "--pidfile", "", "--loglevel", "WARNING"],
         ]
-        with running(commands, self.environment | {"PAAPLUS_API_PORT": str(port)} | settings) as pids:
+        environment = self.environment | {"PAAPLUS_API_PORT": str(port)} | settings
+        with (self.home / "apart.log").open("ab") as log, running(commands, environment, log) as pids:
             until_ready(port)
             until_at_rest(pids)
             self.port, before = port, self.port

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 PAAPLUS = str(Path(sys.executable).with_name("paaplus"))
 READY_S, STOP_S = 300.0, 60.0
@@ -70,9 +71,19 @@ def signalled(pids: Sequence[int], number: signal.Signals) -> None:
 
 
 @contextmanager
-def running(commands: Sequence[Sequence[str]], environment: dict[str, str]) -> Iterator[list[int]]:
-    """Processes that are asked to end afterwards."""
-    processes = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) for command in commands]
+def running(
+    commands: Sequence[Sequence[str]], environment: dict[str, str], log: IO[bytes] | None = None
+) -> Iterator[list[int]]:
+    """Processes that are asked to end afterwards.
+
+    Args:
+        commands: one for each process.
+        environment: of all of them.
+        log: what they print on standard error; None: it is shown.
+    """
+    processes = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=log) for command in commands
+    ]
     try:
         yield [process.pid for process in processes]
     finally:
