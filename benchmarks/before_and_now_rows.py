@@ -70,8 +70,9 @@ def import_of_api(platform: Platform, _turn: int, _sizes: Sizes) -> Found:
 
 def _start_of(platform: Platform, what: str, command: list[str]) -> Found:
     """Bytecode is kept, as that of installed packages is; a first run in each turn makes it."""
-    started(command, platform.environment)
-    cpu_s, wall_s = started(command, platform.environment)
+    platform.home.mkdir(parents=True, exist_ok=True)
+    started(command, platform.environment, platform.home)
+    cpu_s, wall_s = started(command, platform.environment, platform.home)
     return {f"{what}, processor s": cpu_s, f"{what}, s on the wall": wall_s}
 
 

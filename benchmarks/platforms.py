@@ -86,8 +86,9 @@ class Platform:
     def command(self, *arguments: str) -> Any:
         """What a command prints with --json."""
         done = subprocess.run(
-            [PAAPLUS, *arguments, "--json"], env=self.environment, capture_output=True, text=True, check=False
-        )
+            [PAAPLUS, *arguments, "--json"],
+            env=self.environment, cwd=self.home, capture_output=True, text=True, check=False,
+        )  # fmt: skip
         if done.returncode:
             raise RuntimeError(f"paaplus {' '.join(arguments)}: {done.stderr[-300:]}")
         return json.loads(done.stdout)
@@ -161,7 +162,7 @@ class Platform:
             [*python, "celery", "-A", app, "beat", "--pidfile", "", "--loglevel", "WARNING"],
         ]
         environment = self.environment | {"PAAPLUS_API_PORT": str(port)} | settings
-        with (self.home / "apart.log").open("ab") as log, running(commands, environment, log) as pids:
+        with (self.home / "apart.log").open("ab") as log, running(commands, environment, self.home, log) as pids:
             until_ready(port)
             until_at_rest(pids)
             self.port, before = port, self.port

@@ -20,10 +20,12 @@ READY_S, STOP_S = 300.0, 60.0
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
-def started(command: list[str], environment: dict[str, str] | None = None) -> tuple[float, float]:
-    """Processor seconds, and seconds on the wall, of a process from its start to its end."""
+def started(
+    command: list[str], environment: dict[str, str] | None = None, folder: Path | None = None
+) -> tuple[float, float]:
+    """Processor seconds, and seconds on the wall, of a process from its start to its end, in a folder."""
     before, clock = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment, cwd=folder)
     wall_s, after = time.perf_counter() - clock, resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall_s
 
@@ -72,17 +74,22 @@ def signalled(pids: Sequence[int], number: signal.Signals) -> None:
 
 @contextmanager
 def running(
-    commands: Sequence[Sequence[str]], environment: dict[str, str], log: IO[bytes] | None = None
+    commands: Sequence[Sequence[str]],
+    environment: dict[str, str],
+    folder: Path | None = None,
+    log: IO[bytes] | None = None,
 ) -> Iterator[list[int]]:
     """Processes that are asked to end afterwards.
 
     Args:
         commands: one for each process.
         environment: of all of them.
+        folder: in which they work; None: this process's.
         log: what they print on standard error; None: it is shown.
     """
     processes = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=log) for command in commands
+        subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.DEVNULL, stderr=log)
+        for command in commands
     ]
     try:
         yield [process.pid for process in processes]
@@ -111,7 +118,8 @@ def up(
     with (home / "up.log").open("ab") as log:
         process = subprocess.Popen(
             [PAAPLUS, "up", "--port", str(port)],
-            env={**(os.environ if environment is None else environment), "PAAPLUS_HOME": str(home)},
+            env={**(os.environ if environment is None else environment), "PAAPLUS_HOME": str(home.absolute())},
+            cwd=home,  # modules of the folder that this process is in would come before those of PYTHONPATH
             stdout=log,
             stderr=log,
         )
