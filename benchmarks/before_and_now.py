@@ -9,7 +9,7 @@ processes of the other are suspended. Users, images and first trainings are prep
 same photographs; each code has the base model that its first start gives it. Numbers are medians over the turns, with
 their ranges; `times better` is the median of the turns' ratios. A row that a code cannot do says "not there", and one
 that fails says why; then the command ends with 1. --postgres: on databases of a PostgreSQL that the script starts, the
-rows that ask a database. --quick: small numbers, to see whether it works. Rows: see `before_and_now_rows.py`.
+rows that ask a database; what its own processes take is in no number but those on the wall. --quick: small numbers, to see whether it works. Rows: see `before_and_now_rows.py`.
 --record keeps the result in benchmarks/results, after every row.
 """
 
@@ -185,7 +185,6 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = options_of(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # processes and folders go
     kind = "postgresql" if options.postgres else "sqlite"
     sizes = QUICK if options.quick else Sizes()
     given = f" --rows {options.rows}" if options.rows else ""
@@ -223,4 +222,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # in order: processes and folders go
     main()
