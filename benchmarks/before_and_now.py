@@ -9,8 +9,9 @@ processes of the other are suspended. Users, images and first trainings are prep
 same photographs; each code has the base model that its first start gives it. Numbers are medians over the turns, with
 their ranges; `times better` is the median of the turns' ratios. A row that a code cannot do says "not there", and one
 that fails says why; then the command ends with 1. --postgres: on databases of a PostgreSQL that the script starts, the
-rows that ask a database; what its own processes take is in no number but those on the wall. --quick: small numbers, to see whether it works. Rows: see `before_and_now_rows.py`.
---record keeps the result in benchmarks/results, after every row.
+rows that ask a database; what its own processes take is in no number but those on the wall. --quick: small numbers, to
+see whether it works. Rows: see `before_and_now_rows.py`. --record keeps the result in benchmarks/results, after every
+row.
 """
 
 from __future__ import annotations
