@@ -96,6 +96,7 @@ def test_clock_of_a_process_counts_threads_that_ended(bench: ModuleType) -> None
         process.communicate(b"\n")
 
 
+@pytest.mark.slow
 def test_cheapest_row_of_the_code_beside_itself() -> None:
     done = subprocess.run(
         [sys.executable, "benchmarks/before_and_now.py", "--commit", "HEAD", "--rows", "help", "--turns", "1"],
