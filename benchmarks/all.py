@@ -55,6 +55,8 @@ RUNS: tuple[tuple[str, ...], ...] = (
     ("many_photos",),
     ("physiqueframe",),
     ("studio",),
+    ("before_and_now",),
+    ("before_and_now", "--postgres"),
     ("abuse", "--seconds", "10", "--turns", "2"),
 )
 

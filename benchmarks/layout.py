@@ -17,21 +17,18 @@ import json
 import multiprocessing
 import os
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from processes import free_port, processor_s, running, signalled, until_ready
 from recording import ROOT, record_rows
-from startup import family, processor_s
 from training import APPLICATION, Bench
 
 from paaplus.db.tables import JobRow
@@ -59,24 +56,6 @@ def servers() -> Iterator[tuple[str, str, int]]:
         url = stack.enter_context(servers.new_postgres_database(postgres.url))
         assert postgres._guardian is not None
         yield url, redis.url, postgres._guardian.pid
-
-
-@contextmanager
-def running(commands: Sequence[Sequence[str]], environment: dict[str, str]) -> Iterator[list[int]]:
-    started = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) for command in commands]
-    try:
-        yield [process.pid for process in started]
-    finally:
-        for process in started:
-            process.terminate()
-        for process in started:
-            process.wait(60)
-
-
-def signalled(pids: Sequence[int], number: signal.Signals) -> None:
-    for pid in pids:
-        for each in family(pid):
-            os.kill(each, number)
 
 
 def until_trained(bench: Bench) -> None:
@@ -182,24 +161,6 @@ def requests(
                 }
             )
         return rows
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def until_ready(port: int) -> None:
-    until = time.monotonic() + WAIT_S
-    while time.monotonic() < until:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
-                if answer.status == 200:
-                    return
-        except OSError:
-            time.sleep(0.05)
-    raise TimeoutError("the API does not answer")
 
 
 def main() -> None:

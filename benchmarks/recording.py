@@ -80,13 +80,29 @@ def write_run(folder: Path, script: str, data: Path, split: Path | None, argumen
     (folder / "run.json").write_text(json.dumps(run_conditions(" ".join([*command, *arguments])), indent=2) + "\n")
 
 
-def record_rows(name: str, command: str, found: list[dict[str, object]]) -> Path:
-    """Keep the rows of a measurement, with what a reader needs to run it again; returns their folder."""
+def record_rows(
+    name: str,
+    command: str,
+    found: list[dict[str, object]],
+    *,
+    conditions: dict[str, object] | None = None,
+    shown: list[dict[str, object]] | None = None,
+) -> Path:
+    """Keep the rows of a measurement, with what a reader needs to run it again; returns their folder.
+
+    Args:
+        name: of the files and the folder.
+        command: that measured them.
+        found: the rows.
+        conditions: what to know besides `run_conditions`.
+        shown: the rows as the Markdown file has them; None: as they are.
+    """
+    conditions = run_conditions(command) | (conditions or {})
     folder = ROOT / "benchmarks" / "results" / f"{datetime.now(UTC):%Y-%m-%d}-{name}"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "run.json").write_text(json.dumps(run_conditions(command), indent=2) + "\n")
+    (folder / "run.json").write_text(json.dumps(conditions, indent=2) + "\n")
     (folder / f"{name}.json").write_text(json.dumps(found, indent=2) + "\n")
-    (folder / f"{name}.md").write_text(markdown(name, run_conditions(command), found))
+    (folder / f"{name}.md").write_text(markdown(name, conditions, found if shown is None else shown))
     return folder
 
 

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from processes import clock_s
 
 SCRIPT = Path(__file__).resolve()
 TASTE_DIM = 256
@@ -95,15 +96,14 @@ def prepare(home: Path) -> None:
 class Server:
     """A running API process and a kept connection to it."""
 
-    process: subprocess.Popen[bytes]
+    pid: int
     connection: http.client.HTTPConnection
     token: str
     images: list[str]
 
     def cpu_s(self) -> float:
         """Processor seconds that all its threads have used."""
-        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
-        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+        return clock_s(self.pid)
 
     def ask(self, body: dict[str, Any] | None, path: str = "/v1/predictions") -> bytes | None:
         """The answer to a request, for predictions unless `path` says otherwise; None: refused. No body: `/healthz`."""
@@ -136,7 +136,7 @@ def served(tree: Path, home: Path, **settings: str) -> Iterator[Server]:
     }  # fmt: skip
     process = subprocess.Popen([sys.executable, "-m", "paaplus.api"], env=environment, cwd=tree)
     try:
-        server = Server(process, http.client.HTTPConnection("127.0.0.1", port, timeout=600), **about)
+        server = Server(process.pid, http.client.HTTPConnection("127.0.0.1", port, timeout=600), **about)
         until = time.monotonic() + READY_S
         while True:
             try:
@@ -153,15 +153,30 @@ def served(tree: Path, home: Path, **settings: str) -> Iterator[Server]:
         process.wait(60)
 
 
-def turn(server: Server, body: Callable[[], dict[str, Any] | None], seconds: float) -> tuple[float, list[float], int]:
-    """Processor milliseconds of a request, all latencies in milliseconds, and bytes of an answer."""
+def turn(
+    server: Server,
+    body: Callable[[], dict[str, Any] | None],
+    seconds: float,
+    *,
+    path: str = "/v1/predictions",
+    least: int = 5,
+) -> tuple[float, list[float], int]:
+    """Processor milliseconds of a request, all latencies in milliseconds, and bytes of an answer.
+
+    Args:
+        server: what is asked.
+        body: makes the body of each request; this takes no part of a latency.
+        seconds: as long as this.
+        path: what is asked.
+        least: so many requests, if they take longer.
+    """
     walls: list[float] = []
     size = 0
     started, until = server.cpu_s(), time.perf_counter() + seconds
-    while time.perf_counter() < until or len(walls) < 5:
+    while time.perf_counter() < until or len(walls) < least:
         asked = body()
         begun = time.perf_counter()
-        answer = server.ask(asked)
+        answer = server.ask(asked, path)
         walls.append(1e3 * (time.perf_counter() - begun))
         assert answer is not None, "the request was refused"
         size = len(answer)
