@@ -51,6 +51,7 @@ RUNS: tuple[tuple[str, ...], ...] = (
     ("missing",),
     ("missing", "--postgres"),
     ("sizes",),
+    ("sizes", "--postgres"),
     ("scale",),
     ("many_photos",),
     ("physiqueframe",),
