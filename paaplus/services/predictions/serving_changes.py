@@ -53,6 +53,8 @@ class Changes:
 
 _LAST: Final = Prepared(lambda _: sa.select(sa.func.max(ServingChangeRow.number)))
 _IS_KNOWN: Final = sa.text("serving_changes.transaction_id > 0")  # as a text: it names a partial index
+# PostgreSQL's first transaction that has not begun. Rows of later ones came from another server, with a copy of its rows.
+_NEXT: Final = sa.cast(sa.cast(sa.func.pg_snapshot_xmax(sa.func.pg_current_snapshot()), sa.Text()), sa.BigInteger())
 _BEFORE_ALL: Final = "1:1:"  # a snapshot that saw nothing
 
 More = Callable[[str], Sequence[sa.ScalarSelect[Any]]]  # of a dialect
@@ -127,7 +129,9 @@ def _since_snapshot(more: Sequence[sa.ScalarSelect[Any]]) -> sa.Select[Any]:
     transaction = ServingChangeRow.transaction_id
     was_seen = sa.func.pg_visible_in_snapshot(sa.cast(sa.cast(transaction, sa.Text()), _TransactionId()), known)
     first_unseen = sa.cast(sa.cast(sa.func.pg_snapshot_xmin(known), sa.Text()), sa.BigInteger())
-    users = sa.select(ServingChangeRow.user_id).where(_IS_KNOWN, transaction >= first_unseen, sa.not_(was_seen))
+    users = sa.select(ServingChangeRow.user_id).where(
+        _IS_KNOWN, transaction >= first_unseen, transaction < _NEXT, sa.not_(was_seen)
+    )
     return sa.select(
         sa.cast(sa.func.pg_current_snapshot(), sa.Text()),
         sa.cast(sa.extract("epoch", sa.func.pg_postmaster_start_time()), sa.Double()),
@@ -167,6 +171,10 @@ def shorten(database: Database) -> int:
     column = ServingChangeRow.number if is_sqlite else ServingChangeRow.transaction_id  # tells which are older
     query = sa.select(column).where(sa.true() if is_sqlite else _IS_KNOWN).limit(1)
     total = 0
+    if not is_sqlite:
+        with database.session() as session:
+            foreign = sa.delete(ServingChangeRow).where(_IS_KNOWN, column >= _NEXT)
+            total += cast(sa.CursorResult[Any], session.execute(foreign)).rowcount
     while True:
         with database.session() as session:
             end = session.execute(query.order_by(column.desc()).offset(KEPT - 1)).scalar_one_or_none()
