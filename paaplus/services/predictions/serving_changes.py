@@ -53,7 +53,7 @@ class Changes:
 
 _LAST: Final = Prepared(lambda _: sa.select(sa.func.max(ServingChangeRow.number)))
 _IS_KNOWN: Final = sa.text("serving_changes.transaction_id > 0")  # as a text: it names a partial index
-# PostgreSQL's first transaction that has not begun. Rows of later ones came from another server, with a copy of its rows.
+# PostgreSQL's first transaction that has not begun. Rows of later ones were copied from another server.
 _NEXT: Final = sa.cast(sa.cast(sa.func.pg_snapshot_xmax(sa.func.pg_current_snapshot()), sa.Text()), sa.BigInteger())
 _BEFORE_ALL: Final = "1:1:"  # a snapshot that saw nothing
 
