@@ -50,7 +50,14 @@ def upgrade() -> None:
         sa.Column("user_id", sa.Uuid(), nullable=False),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_serving_changes")),
     )
-    op.create_index("ix_serving_changes_transaction_id", "serving_changes", ["transaction_id"])
+    is_known = sa.text("transaction_id > 0")
+    op.create_index(
+        "ix_serving_changes_transaction_id",
+        "serving_changes",
+        ["transaction_id"],
+        sqlite_where=is_known,
+        postgresql_where=is_known,
+    )
     if not is_sqlite:
         op.execute(FUNCTION)
     for name, (table, event, when) in EVENTS.items():

@@ -7,7 +7,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from paaplus.db.tables.base import Base
+from paaplus.db.tables.base import Base, partial
 
 
 class ServingChangeRow(Base):
@@ -21,7 +21,9 @@ class ServingChangeRow(Base):
     """
 
     __tablename__ = "serving_changes"
+    # On SQLite it has no rows, so that it costs writers nothing.
+    __table_args__ = (partial("ix_serving_changes_transaction_id", "transaction_id", where="transaction_id > 0"),)
 
     number: Mapped[int] = mapped_column(sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True)
-    transaction_id: Mapped[int] = mapped_column(sa.BigInteger, index=True)
+    transaction_id: Mapped[int] = mapped_column(sa.BigInteger)
     user_id: Mapped[UUID]

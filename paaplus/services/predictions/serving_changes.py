@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, cast
 
 import sqlalchemy as sa
-from sqlalchemy.orm import InstrumentedAttribute
 
 from paaplus.db.engine import Database
 from paaplus.db.prepared import Prepared
@@ -53,6 +52,9 @@ class Changes:
 
 
 _LAST: Final = Prepared(lambda _: sa.select(sa.func.max(ServingChangeRow.number)))
+_IS_KNOWN: Final = sa.text("serving_changes.transaction_id > 0")  # as a text: it names a partial index
+# PostgreSQL's first transaction that has not begun. Rows of later ones were copied from another server.
+_NEXT: Final = sa.cast(sa.cast(sa.func.pg_snapshot_xmax(sa.func.pg_current_snapshot()), sa.Text()), sa.BigInteger())
 _BEFORE_ALL: Final = "1:1:"  # a snapshot that saw nothing
 
 More = Callable[[str], Sequence[sa.ScalarSelect[Any]]]  # of a dialect
@@ -127,11 +129,13 @@ def _since_snapshot(more: Sequence[sa.ScalarSelect[Any]]) -> sa.Select[Any]:
     transaction = ServingChangeRow.transaction_id
     was_seen = sa.func.pg_visible_in_snapshot(sa.cast(sa.cast(transaction, sa.Text()), _TransactionId()), known)
     first_unseen = sa.cast(sa.cast(sa.func.pg_snapshot_xmin(known), sa.Text()), sa.BigInteger())
-    users = sa.select(ServingChangeRow.user_id).where(transaction >= first_unseen, sa.not_(was_seen))
+    users = sa.select(ServingChangeRow.user_id).where(
+        _IS_KNOWN, transaction >= first_unseen, transaction < _NEXT, sa.not_(was_seen)
+    )
     return sa.select(
         sa.cast(sa.func.pg_current_snapshot(), sa.Text()),
         sa.cast(sa.extract("epoch", sa.func.pg_postmaster_start_time()), sa.Double()),
-        sa.select(sa.func.min(transaction)).scalar_subquery(),
+        sa.select(sa.func.min(transaction)).where(_IS_KNOWN).scalar_subquery(),
         sa.func.array(users.limit(MAX_CHANGES + 1).scalar_subquery()),
         *more,
     )
@@ -163,33 +167,23 @@ def _numbered(number: int) -> Position:
 
 def shorten(database: Database) -> int:
     """Delete all but the newest changes; returns how many. Several processes may do it at once."""
+    is_sqlite = database.engine.dialect.name == "sqlite"
+    column = ServingChangeRow.number if is_sqlite else ServingChangeRow.transaction_id  # tells which are older
+    query = sa.select(column).where(sa.true() if is_sqlite else _IS_KNOWN).limit(1)
     total = 0
+    if not is_sqlite:
+        with database.session() as session:
+            foreign = sa.delete(ServingChangeRow).where(_IS_KNOWN, column >= _NEXT)
+            total += cast(sa.CursorResult[Any], session.execute(foreign)).rowcount
     while True:
         with database.session() as session:
-            end = _end_of_old(session.connection())
+            end = session.execute(query.order_by(column.desc()).offset(KEPT - 1)).scalar_one_or_none()
             if end is None:
                 return total
-            column = _column(session.connection())
-            last = session.execute(
-                sa.select(column).order_by(column).offset(DELETED_AT_ONCE - 1).limit(1)
-            ).scalar_one_or_none()
+            last = session.execute(query.order_by(column).offset(DELETED_AT_ONCE - 1)).scalar_one_or_none()
             # The oldest first, and whole transactions: where one is left, nothing after it is gone.
             old = column < end if last is None else column <= min(last, end - 1)
             done = cast(sa.CursorResult[Any], session.execute(sa.delete(ServingChangeRow).where(old)))
-            deleted = done.rowcount
-            if not deleted:
+            if not done.rowcount:
                 return total
-        total += deleted
-
-
-def _end_of_old(connection: sa.Connection) -> int | None:
-    """The number, or on PostgreSQL the transaction, before which changes are old; None: there are few."""
-    column = _column(connection)
-    query = sa.select(column).order_by(column.desc()).offset(KEPT - 1).limit(1)
-    return connection.execute(query).scalar_one_or_none()
-
-
-def _column(connection: sa.Connection) -> InstrumentedAttribute[int]:
-    """What tells which changes are older."""
-    is_sqlite = connection.dialect.name == "sqlite"
-    return ServingChangeRow.number if is_sqlite else ServingChangeRow.transaction_id
+        total += done.rowcount

@@ -455,6 +455,24 @@ def test_server_that_was_replaced_by_another_is_noticed(
     assert len(predictor.store._residents) == NUM_USERS
 
 
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+def test_log_that_was_copied_from_another_server_tells_nothing_twice(world: World) -> None:
+    """Its transactions may have numbers that this server has not given yet."""
+    copied = [{"number": 10**9 + n, "transaction_id": 10**12 + n, "user_id": world.users[0]} for n in range(3_000)]
+    with world.database.session() as session:
+        session.execute(sa.insert(ServingChangeRow), copied)
+    predictor = warm(world)
+    with world.database.session() as session:
+        world.set_adapter(session, 1, seed=5)
+    misses = predictor.store._residents.num_misses
+    for _ in range(2):
+        items = ask(world, predictor, NAMES).items
+        assert [bits(item) for item in items] == [world.oracle(i, 0) for i in range(NUM_USERS)]
+    assert predictor.store._residents.num_misses == misses + 1
+    assert serving_changes.shorten(world.database) == 3_000
+    assert 0 < changes(world) < 30
+
+
 def test_many_changes_are_not_read_one_by_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     predictor = warm(world)
     with world.database.session() as session:
