@@ -115,7 +115,7 @@ def test_every_way_to_serve_something_else_is_logged_and_nothing_else_is(databas
         return sa.update(UserRow).where(UserRow.id == user.id).values(**values)
 
     assert logged(version(state=AdapterState.REJECTED), version(metrics={"a": 1})) == []
-    assert logged(of_user(feedback_sequence=5, next_due_at=None)) == []
+    assert logged(of_user(feedback_sequence=5, last_trained_at=None)) == []
     assert logged(version(state=AdapterState.ACTIVE)) == ["a"]
     assert logged(version(metrics={"a": 2})) == []
     assert logged(version(user_id=other.id)) == ["a", "b"]
