@@ -12,8 +12,9 @@ import sqlalchemy as sa
 
 from paaplus.db.engine import Database
 from paaplus.db.raw_values import from_json_text, microseconds, moment_of, raw, uuid_of
-from paaplus.db.tables import ImageRow
-from tests.support.factories import make_image
+from paaplus.db.tables import FeedbackRow, ImageRow
+from paaplus.services.feedback.feedback_log import answer_time
+from tests.support.factories import make_feedback, make_image, make_user
 
 
 def test_rows_read_raw_are_those_read_by_type(database: Database) -> None:
@@ -21,11 +22,26 @@ def test_rows_read_raw_are_those_read_by_type(database: Database) -> None:
         image_id = make_image(session).id
         columns = ImageRow.id, ImageRow.created_at, ImageRow.application
         [(typed_id, typed_at, application)] = session.execute(sa.select(*columns)).all()
-        [(raw_id, raw_at, raw_name)] = session.execute(sa.select(*map(raw, columns)))
+        [(raw_id, raw_at, raw_name)] = session.execute(sa.select(raw(columns[0]), raw(columns[1]), raw(columns[2])))
     assert uuid_of(raw_id) == typed_id == image_id
     assert uuid_of(raw_id) is uuid_of(raw_id)
     assert raw_name == application
     assert moment_of(raw_at) == typed_at
+
+
+def test_times_of_events_read_raw_are_those_read_by_type(database: Database) -> None:
+    earlier, later = (datetime(2026, 2, 3, 4, 5, 6, n, tzinfo=UTC) for n in (789_012, 789_013))
+    with database.session() as session:
+        user, image_id = make_user(session), make_image(session).id
+        make_feedback(session, user, image_id=image_id, received_at=later, occurred_at=earlier)
+        make_feedback(session, user, image_id=image_id, received_at=earlier, occurred_at=later)
+        make_feedback(session, user, image_id=image_id, received_at=later)
+        columns = FeedbackRow.occurred_at, FeedbackRow.received_at
+        rows = session.execute(sa.select(*map(raw, columns), *columns).order_by(FeedbackRow.sequence)).all()
+    for raw_occurred, raw_received, occurred_at, received_at in rows:
+        assert (moment_of(raw_occurred), moment_of(raw_received)) == (occurred_at, received_at)
+    answered = [answer_time(raw_occurred, raw_received) for raw_occurred, raw_received, *_ in rows]
+    assert answered == [microseconds(moment) for moment in (earlier, earlier, later)]
 
 
 def test_microseconds_of_a_time_do_not_depend_on_its_zone() -> None:
