@@ -9,8 +9,8 @@ from __future__ import annotations
 import csv
 import json
 import os
-import statistics
 import sqlite3
+import statistics
 import subprocess
 import sys
 from collections import defaultdict
