@@ -83,11 +83,12 @@ def missing(connection: sa.Connection) -> list[str]:
         name: f"{table} {enabled}"
         for name, table, enabled in connection.exec_driver_sql(
             "SELECT t.tgname, c.relname, t.tgenabled FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid "
-            f"JOIN pg_proc p ON p.oid = t.tgfoid WHERE p.proname = '{_FUNCTION}' AND pg_table_is_visible(c.oid)"
+            "JOIN pg_proc p ON p.oid = t.tgfoid WHERE p.proname = %s AND pg_table_is_visible(c.oid)",
+            (_FUNCTION,),
         )
     }
     sources = connection.exec_driver_sql(
-        f"SELECT prosrc FROM pg_proc WHERE proname = '{_FUNCTION}' AND pg_function_is_visible(oid)"
+        "SELECT prosrc FROM pg_proc WHERE proname = %s AND pg_function_is_visible(oid)", (_FUNCTION,)
     )
     lacking = [] if [source for (source,) in sources] == [_SOURCE] else [_FUNCTION]
     return lacking + [name for name, (table, _, _) in _EVENTS.items() if found.get(name) != f"{table} O"]
