@@ -64,7 +64,17 @@ class ScanReport:
 
 def policy_of(user: UserRow) -> Policy:
     """The default policy with the user's own overrides."""
-    return _policy(user.policy)
+    return policy_with(user.policy)
+
+
+def policy_with(overrides: dict[str, Any]) -> Policy:
+    """The default policy with these overrides."""
+    return _DEFAULT_POLICY if not overrides else _parsed_policy(json.dumps(overrides, sort_keys=True))
+
+
+@lru_cache(maxsize=1024)
+def _parsed_policy(overrides: str) -> Policy:
+    return Policy().overridden(json.loads(overrides))
 
 
 def default_policy() -> Policy:
@@ -95,7 +105,7 @@ class DueState:
         Args:
             has_new_retraction: a retraction that no training has read retracts an event of the active version.
         """
-        policy = _policy(self.policy)
+        policy = policy_with(self.policy)
         if policy.paused:
             self.next_due_at = None
             if self.due_reason not in STARTING_POINT_REASONS:
@@ -128,15 +138,6 @@ def due_state(row: Sequence[Any], due: Due = due_times.NOT_DUE) -> DueState:
     """Of `DUE_COLUMNS` as the driver gives them, and of when the user was due so far."""
     policy, pending_count, pending_since, last_trained_at = row
     return DueState(document_of(policy), pending_count, moment_of(pending_since), moment_of(last_trained_at), *due)
-
-
-def _policy(overrides: dict[str, Any]) -> Policy:
-    return _DEFAULT_POLICY if not overrides else _parsed_policy(json.dumps(overrides, sort_keys=True))
-
-
-@lru_cache(maxsize=1024)
-def _parsed_policy(overrides: str) -> Policy:
-    return Policy().overridden(json.loads(overrides))
 
 
 def pending_feedback(session: Session, user_id: UUID) -> int:

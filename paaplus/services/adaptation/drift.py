@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -26,8 +26,8 @@ from paaplus.db import due_times
 from paaplus.db.clock import db_now
 from paaplus.db.due_times import Due
 from paaplus.db.engine import Database
-from paaplus.db.prepared import Prepared, as_uuid, plain
-from paaplus.db.raw_values import raw, uuid_of
+from paaplus.db.prepared import Prepared, as_uuid, listed, one_of, plain
+from paaplus.db.raw_values import document_of, raw, uuid_of
 from paaplus.db.row_sets import encoded, row_set
 from paaplus.db.tables import AdapterRow, FeedbackRow, UserRow
 from paaplus.db.tables.events import EventKind
@@ -146,6 +146,7 @@ def _compare(
     """Compare answers with served scores. By user, the last event that is checked now, and whether the user drifts."""
     with database.read_session() as session:
         trained, middles = _trained_sequences(session, unchecked), contradictions.middles(session, unchecked)
+        told = _told(session.connection(), unchecked)
     image_ids = {image_id for rated in ratings.values() for _, image_id, _ in rated}
     image_ids |= contradictions.image_ids(answers)
     serving = store.load(list(unchecked), image_ids)
@@ -163,21 +164,12 @@ def _compare(
         )
         for user_id, given in answers.items()
     }
-    with database.session() as session:
-        locked = session.execute(
-            sa.select(UserRow)
-            .where(UserRow.id.in_(list(unchecked)))
-            .order_by(UserRow.id)
-            .with_for_update(key_share=True)
-            .execution_options(populate_existing=True)
-        ).scalars()
-        checked = {}
-        for user in locked:
-            found = errors.get(user.id, []), contradicted.get(user.id, [])
-            drifts = _update(session, user, *unchecked[user.id], *found)
-            if drifts is not None:
-                checked[user.id] = user.watched_sequence, drifts
-        return checked
+    found = {
+        user_id: _after_errors(told[user_id], *span, errors.get(user_id, []), contradicted.get(user_id, []))
+        for user_id, span in unchecked.items()
+        if user_id in told and span[0] < span[1]  # otherwise it was erased, or its next answer waits for features
+    }
+    return _write(database, found) if found else {}
 
 
 def _until_first_pending(
@@ -294,27 +286,98 @@ def _errors(serving: Serving, user_id: UUID, ratings: list[Rating]) -> list[tupl
     return errors
 
 
-def _update(session: Session, user: UserRow, last: int, head: int, errors: Errors, contradicted: Errors) -> bool | None:
-    """Write what the errors say of the (locked) user; returns whether the user drifts. None: nothing is written."""
-    if user.watched_sequence != last:
-        return None  # another scheduler was first
-    if head == last:
-        return None  # the next answer waits for features
-    policy = scheduling.policy_of(user)
-    before = user.drift or {}
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """What a check found of one user.
+
+    Args:
+        last, head: the last events that were checked before, and now.
+        drift: see `UserRow.drift`.
+        since: the last event before the drift; None: the user does not drift.
+    """
+
+    last: int
+    head: int
+    drift: dict[str, Any]
+    since: int | None
+
+
+def _told(connection: sa.Connection, user_ids: Collection[UUID]) -> dict[UUID, tuple[Policy, dict[str, Any]]]:
+    """Users' policies, and the states of their tests."""
+    rows = _TOLD.rows(connection, ids=listed(connection, user_ids))
+    return {
+        as_uuid(user_id): (scheduling.policy_with(document_of(policy)), document_of(drift) or {})
+        for user_id, policy, drift in rows
+    }
+
+
+_TOLD: Final = Prepared(
+    lambda dialect: sa.select(UserRow.id, UserRow.policy, UserRow.drift).where(
+        UserRow.id.in_(one_of(dialect, "ids", sa.Uuid()))
+    )
+)
+
+
+def _after_errors(
+    told: tuple[Policy, dict[str, Any]], last: int, head: int, errors: Errors, contradicted: Errors
+) -> _Checked:
+    """The states of both tests after these errors."""
+    policy, before = told
     state, by_ratings = _after(DriftState.from_dict(before), errors, policy)
     answers, by_answers = _after(DriftState.from_dict(before.get(_ANSWERS)), contradicted, policy)
-    drifts = by_ratings or by_answers
     if by_answers and not by_ratings:
         state = DriftState().with_found((*state.found, *answers.found))
-    if drifts:
+    if by_ratings or by_answers:
         answers = DriftState()
-    user.drift, user.watched_sequence = {**state.to_dict(), _ANSWERS: answers.to_dict()}, head
-    if drifts and not policy.paused and user.pending_count:
-        due_times.write(session, {user.id: Due(db_now(session), DueReason.DRIFT)})
-    if drifts:
-        events.write(session, EventKind.DRIFT_FOUND, user.id, {"since_sequence": state.since})
-    return drifts
+    drift = {**state.to_dict(), _ANSWERS: answers.to_dict()}
+    return _Checked(last, head, drift, state.since if by_ratings or by_answers else None)
+
+
+def _write(database: Database, found: Mapping[UUID, _Checked]) -> dict[UUID, tuple[int, bool]]:
+    """Write what was found, but for users whom another scheduler has checked meanwhile, or who were erased.
+
+    It was worked out before: while this holds SQLite's write lock, no feedback is accepted. Only here are states of
+    tests written, so they are those that were read if the last event that was checked is.
+
+    Returns:
+        By user, the last event that is checked now, and whether the user drifts.
+    """
+    with database.session() as session:
+        connection = session.connection()
+        locked = [(as_uuid(row[0]), *row[1:]) for row in _LOCK.rows(connection, ids=listed(connection, found))]
+        kept = {row[0]: row[2:] for row in locked if row[1] == found[row[0]].last}
+        if not kept:
+            return {}
+        rows = [(user_id, found[user_id].head, found[user_id].drift) for user_id in kept]
+        _UPDATE.rows(connection, users=encoded(connection.dialect.name, rows))
+        drifting = [user_id for user_id in kept if found[user_id].since is not None]
+        now = db_now(session) if drifting else None
+        for user_id in drifting:
+            policy, pending_count = kept[user_id]
+            if pending_count and not scheduling.policy_with(document_of(policy)).paused:
+                due_times.write(session, {user_id: Due(now, DueReason.DRIFT)})
+            events.write(session, EventKind.DRIFT_FOUND, user_id, {"since_sequence": found[user_id].since})
+        return {user_id: (found[user_id].head, found[user_id].since is not None) for user_id in kept}
+
+
+_LOCK: Final = Prepared(
+    lambda dialect: (
+        sa.select(UserRow.id, UserRow.watched_sequence, UserRow.policy, UserRow.pending_count)
+        .where(UserRow.id.in_(one_of(dialect, "ids", sa.Uuid())))
+        .order_by(UserRow.id)
+        .with_for_update(key_share=True)
+    )
+)
+
+
+def _update(dialect: str) -> sa.Update:
+    table = cast(sa.Table, UserRow.__table__)
+    rows = row_set(dialect, "users", {name: table.c[name].type for name in ("id", "watched_sequence", "drift")})
+    changed = {name: rows.c[name] for name in ("watched_sequence", "drift")}
+    return sa.update(table).where(table.c.id == rows.c.id).values(changed)
+
+
+_UPDATE: Final = Prepared(_update)
 
 
 def _after(state: DriftState, errors: Errors, policy: Policy) -> tuple[DriftState, bool]:
