@@ -7,9 +7,9 @@ none of it: values go to the driver, and come from it, as they are.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -67,6 +67,46 @@ class Prepared:
             process = compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect)
             fixed[name] = process(value) if process is not None and value is not None else value
         return compiled.string, fixed, compiled.positiontup
+
+
+class PreparedInsert:
+    """An insert of rows of one table, with values as the types of its columns take them.
+
+    Args:
+        table: of the schema.
+    """
+
+    def __init__(self, table: sa.FromClause) -> None:
+        self._table = cast(sa.Table, table)
+        self._compiled: dict[tuple[str, frozenset[str]], tuple[str, list[tuple[str, Any]], bool]] = {}
+
+    def insert(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert rows in the connection's transaction. SQLAlchemy's events do not see it.
+
+        Args:
+            connection: in a transaction that may write.
+            rows: by names of columns, the same in each; one at least.
+        """
+        key = connection.dialect.name, frozenset(rows[0])
+        if key not in self._compiled:
+            self._compiled[key] = self._compile(connection.dialect, list(rows[0]))
+        text, columns, by_place = self._compiled[key]
+        given: list[Any] = []
+        for row in rows:
+            values = {name: row[name] if bind is None else bind(row[name]) for name, bind in columns}
+            given.append(tuple(values.values()) if by_place else values)
+        with driver_cursor(connection, text) as cursor:
+            cursor.executemany(text, given)
+
+    def _compile(self, dialect: sa.Dialect, names: list[str]) -> tuple[str, list[tuple[str, Any]], bool]:
+        """The text; names of columns, in the text's order, with what makes the driver's values; whether parameters have
+        places instead of names."""
+        compiled = sa.insert(self._table).compile(dialect=dialect, column_keys=names)
+        assert isinstance(compiled, sa.sql.compiler.SQLCompiler), "a statement with parameters"
+        assert compiled.params.keys() == set(names), "a column's default is not made here"
+        ordered = compiled.positiontup or names
+        binds = [self._table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in ordered]
+        return compiled.string, list(zip(ordered, binds, strict=True)), compiled.positiontup is not None
 
 
 @contextmanager

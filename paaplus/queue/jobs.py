@@ -21,12 +21,14 @@ from pydantic_core import to_json
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
+from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.types import TypeEngine
 
 from paaplus.db.clock import db_now
 from paaplus.db.engine import Database
-from paaplus.db.prepared import Prepared, as_uuid
-from paaplus.db.row_sets import driver_value, row_set
+from paaplus.db.prepared import Prepared, as_uuid, listed, one_of
+from paaplus.db.raw_values import document_of
+from paaplus.db.row_sets import driver_value, encoded, row_set
 from paaplus.db.selected import given, id_values, numbered_id
 from paaplus.db.tables import JobRow, UserRow
 from paaplus.db.tables.jobs import JobKind, JobState
@@ -265,20 +267,30 @@ def claim_together(
         Leases in the order of the queue, each with its own token; empty if no job is ready.
     """
     for _ in range(CLAIM_TRIES):
+        with database.read_session() as session:  # SQLite's write lock is not taken for it
+            shares = turns.shares(session, queues, db_now(session), weights)
+        if not shares:
+            return []
         try:
             with database.session() as session:
-                return _claim_once(session, worker, queues, lease_s, limit, weights)
+                return _claim_once(session, worker, queues, lease_s, limit, shares, weights)
         except IntegrityError:
             continue  # another worker claimed a job of the same lock key meanwhile
     return []
 
 
 def _claim_once(
-    session: Session, worker: str, queues: list[str], lease_s: float, limit: int, weights: Mapping[str, float]
+    session: Session,
+    worker: str,
+    queues: list[str],
+    lease_s: float,
+    limit: int,
+    shares: turns.Shares,
+    weights: Mapping[str, float],
 ) -> list[Lease]:
     now = db_now(session)
     chosen: list[UUID] = []
-    for job_id, can_be_batched in _in_turn(session, queues, now, limit, weights):
+    for job_id, can_be_batched in _in_turn(session, queues, now, limit, shares, weights):
         if chosen and not can_be_batched:
             break
         chosen.append(job_id)
@@ -286,30 +298,42 @@ def _claim_once(
             break
     if not chosen:
         return []
-    tokens = {job_id: uuid4() for job_id in chosen}
-    taken = session.execute(
-        sa.update(JobRow)
-        .where(JobRow.id.in_(tokens), JobRow.state == JobState.QUEUED)
-        .values(
-            state=JobState.RUNNING,
-            attempts=JobRow.attempts + 1,
-            lease_token=sa.case(tokens, value=JobRow.id),
-            lease_expires_at=now + timedelta(seconds=lease_s),
-            worker=worker,
-            started_at=now,
-        )
-        .returning(JobRow)
+    connection, tokens = session.connection(), {job_id: uuid4() for job_id in chosen}
+    dialect = connection.dialect.name
+    rows = _CLAIM.rows(
+        connection,
+        claimed=encoded(dialect, tokens.items()),
+        worker=worker,
+        now=driver_value(dialect, now),
+        expires_at=driver_value(dialect, now + timedelta(seconds=lease_s)),
     )
-    rows = {job.id: job for job in taken.scalars()}
-    return [_lease(rows[job_id], token) for job_id, token in tokens.items()]
+    leases = {as_uuid(row[0]): _lease(tokens[as_uuid(row[0])], *row) for row in rows}
+    return [leases[job_id] for job_id in chosen]
+
+
+def _claiming(dialect: str) -> ReturningUpdate[*tuple[Any, ...]]:
+    claimed = row_set(dialect, "claimed", {"job": sa.Uuid(), "token": sa.Uuid()})
+    values = {
+        "state": JobState.RUNNING,
+        "attempts": _JOBS.c.attempts + 1,
+        "lease_token": claimed.c.token,
+        "lease_expires_at": sa.bindparam("expires_at", type_=_JOBS.c.lease_expires_at.type),
+        "worker": sa.bindparam("worker", type_=sa.String()),
+        "started_at": sa.bindparam("now", type_=_JOBS.c.started_at.type),
+    }
+    told = ("id", "kind", "lock_key", "user_id", "payload", "reason", "attempts", "max_attempts")
+    claim = sa.update(_JOBS).where(_JOBS.c.id == claimed.c.job, _JOBS.c.state == JobState.QUEUED).values(values)
+    return claim.returning(*[_JOBS.c[name] for name in told])
+
+
+_CLAIM: Final = Prepared(_claiming)
 
 
 def _in_turn(
-    session: Session, queues: list[str], now: datetime, limit: int, weights: Mapping[str, float]
+    session: Session, queues: list[str], now: datetime, limit: int, shares: turns.Shares, weights: Mapping[str, float]
 ) -> Iterator[tuple[UUID, bool]]:
     """Ready jobs in the order of turns, each with whether it can be batched. They are locked when they are read."""
     wanted = {"queues": queues, "now": now, "num_wanted": limit}
-    shares = turns.shares(session, queues, now, weights)
     waiting: dict[str, list[tuple[UUID, bool]]] = {}
     ended: set[str] = set()
     for application in turns.deal(shares, weights):
@@ -328,18 +352,21 @@ def _in_turn(
                 return
 
 
-def _lease(job: JobRow, token: UUID) -> Lease:
-    return Lease(
-        job_id=job.id,
-        token=token,
-        kind=job.kind,
-        lock_key=job.lock_key,
-        user_id=job.user_id,
-        payload=job.payload,
-        reason=job.reason,
-        attempt=job.attempts,
-        max_attempts=job.max_attempts,
-    )
+def _lease(
+    token: UUID,
+    job_id: Any,
+    kind: str,
+    lock_key: str,
+    user_id: Any,
+    payload: Any,
+    reason: str,
+    attempt: int,
+    max_attempts: int,
+) -> Lease:
+    """Of a job's columns, as the driver gives them."""
+    user = as_uuid(user_id) if user_id is not None else None
+    document = document_of(payload)
+    return Lease(as_uuid(job_id), token, JobKind(kind), lock_key, user, document, reason, attempt, max_attempts)
 
 
 def _update_held(session: Session, lease: Lease, **values: Any) -> bool:
@@ -412,10 +439,17 @@ def complete_many(session: Session, leases: Collection[Lease]) -> set[UUID]:
     """Complete those of the jobs that are still held, as `complete` does; returns their ids."""
     if not leases:
         return set()
-    held = {"job_ids": [lease.job_id for lease in leases], "tokens": [lease.token for lease in leases]}
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(_IN_ORDER, held)
-    return set(session.execute(_COMPLETE, {**held, "now": db_now(session)}).scalars())
+    session.flush()
+    connection, job_ids = session.connection(), [lease.job_id for lease in leases]
+    if connection.dialect.name == "postgresql":
+        session.execute(_IN_ORDER, {"job_ids": job_ids})
+    done = _COMPLETE.rows(
+        connection,
+        job_ids=listed(connection, job_ids),
+        tokens=listed(connection, [lease.token for lease in leases]),
+        now=driver_value(connection.dialect.name, db_now(session)),
+    )
+    return {as_uuid(job_id) for (job_id,) in done}
 
 
 def lost(lease: Lease) -> LeaseLost:
@@ -443,24 +477,29 @@ _READY: Final = (
     .limit(sa.bindparam("num_wanted"))
     .with_for_update(skip_locked=True)
 )
-_COMPLETE: Final = (
-    sa.update(JobRow)
-    .where(
-        JobRow.id.in_(sa.bindparam("job_ids", expanding=True)),
-        JobRow.lease_token.in_(sa.bindparam("tokens", expanding=True)),  # each is of one claim of one job
-        JobRow.state == JobState.RUNNING,
+
+
+def _completing(dialect: str) -> ReturningUpdate[*tuple[Any, ...]]:
+    return (
+        sa.update(_JOBS)
+        .where(
+            _JOBS.c.id.in_(one_of(dialect, "job_ids", sa.Uuid())),
+            _JOBS.c.lease_token.in_(one_of(dialect, "tokens", sa.Uuid())),  # each is of one claim of one job
+            _JOBS.c.state == JobState.RUNNING,
+        )
+        .values(
+            state=JobState.SUCCEEDED,
+            finished_at=sa.bindparam("now", type_=_JOBS.c.finished_at.type),
+            lease_token=None,
+            lease_expires_at=None,
+            last_error=None,
+            progress_done=_JOBS.c.progress_total,
+        )
+        .returning(_JOBS.c.id)
     )
-    .values(
-        state=JobState.SUCCEEDED,
-        finished_at=sa.bindparam("now"),
-        lease_token=None,
-        lease_expires_at=None,
-        last_error=None,
-        progress_done=JobRow.progress_total,
-    )
-    .returning(JobRow.id)
-    .execution_options(synchronize_session=False)
-)
+
+
+_COMPLETE: Final = Prepared(_completing)
 
 
 def fail(session: Session, lease: Lease, error: str, *, retryable: bool, retry: RetryPolicy) -> JobState | None:

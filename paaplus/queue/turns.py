@@ -19,14 +19,14 @@ from paaplus.db.tables.jobs import JobState
 
 RECENT_S = 60.0  # how long a started job counts
 
+Shares = Mapping[str, tuple[float, datetime]]  # by application: see `shares`
 
-def shares(
-    session: Session, queues: Collection[str], now: datetime, weights: Mapping[str, float]
-) -> dict[str, tuple[float, datetime]]:
+
+def shares(session: Session, queues: Collection[str], now: datetime, weights: Mapping[str, float]) -> Shares:
     """Applications with queued jobs: what each has had of late, for its weight, and when its last job started.
 
     Args:
-        session: the claiming transaction.
+        session: before the claiming transaction.
         queues: the worker's queues.
         now: the time of the database.
         weights: of applications; 1 for those that are not named.
@@ -42,7 +42,7 @@ def shares(
     }
 
 
-def deal(shares: Mapping[str, tuple[float, datetime]], weights: Mapping[str, float]) -> Iterator[str]:
+def deal(shares: Shares, weights: Mapping[str, float]) -> Iterator[str]:
     """Applications in the order in which they take turns, again and again, as if each turn gave it one job more."""
     had = dict(shares)
     while had:

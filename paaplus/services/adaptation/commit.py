@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, cast
+from typing import Final
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from paaplus import faults
 from paaplus.db.engine import Database
 from paaplus.db.locks import lock_user, lock_users
+from paaplus.db.prepared import PreparedInsert
 from paaplus.db.tables import AdapterHistoryRow, AdapterRow, RunRow, UserRow
 from paaplus.db.tables.events import EventKind
 from paaplus.db.tables.models import PointerMove
@@ -40,8 +41,8 @@ from paaplus.services.feedback.counted_events import GATE
 
 log = structlog.get_logger(__name__)
 
-_INSERT_RUNS: Final = sa.insert(cast(sa.Table, RunRow.__table__))
-_INSERT_VERSIONS: Final = sa.insert(cast(sa.Table, AdapterRow.__table__))
+_RUNS: Final = PreparedInsert(RunRow.__table__)
+_VERSIONS: Final = PreparedInsert(AdapterRow.__table__)
 _ACTIVATIONS = (PointerMove.GATE_PROMOTED, PointerMove.PROMOTED, PointerMove.ROLLED_BACK, PointerMove.PINNED)
 
 
@@ -103,7 +104,7 @@ def _write(session: Session, ended: Sequence[Ended]) -> None:
         if each.result.quarantine is not None:
             _quarantine(session, each.user, each.result.quarantine)
     session.flush()
-    session.connection().execute(_INSERT_RUNS, [run_row(each) for each in ended])
+    _RUNS.insert(session.connection(), list(map(run_row, ended)))
     active = versions.active_keys(session, [each.user.id for each in ended])
     _write_versions(session, [each for each in ended if each.result.candidate is not None], active)
     for each in ended:
@@ -148,7 +149,7 @@ def _write_versions(session: Session, ended: Sequence[Ended], active: Mapping[UU
         each.user.adapter_sequence += 1
     if any(each.goes_live for each in ended):  # first: a unique index would refuse a second active row
         versions.retire(session, [active[each.user.id] for each in ended if each.goes_live and each.user.id in active])
-    session.connection().execute(_INSERT_VERSIONS, [version_row(each) for each in ended])
+    _VERSIONS.insert(session.connection(), list(map(version_row, ended)))
     faults.point("version_written")
     versions.write_histories(session, [move_of(each, active.get(each.user.id, versions.NO_VERSION)) for each in ended])
     for each in ended:

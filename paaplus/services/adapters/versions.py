@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, undefer
 from sqlalchemy.orm.attributes import set_committed_value
 
 from paaplus import faults
-from paaplus.db.prepared import Prepared, listed, one_of
+from paaplus.db.prepared import Prepared, as_uuid, listed, one_of
 from paaplus.db.tables import AdapterHistoryRow, AdapterRow, RunRow, UserRow
 from paaplus.db.tables.models import AdapterState, PointerMove
 from paaplus.db.users import loaded_user, locked_user
@@ -27,8 +27,10 @@ _USERS: Final = cast(sa.Table, UserRow.__table__)
 _ACTIVE: Final = sa.select(AdapterRow).where(
     AdapterRow.user_id == sa.bindparam("user_id"), AdapterRow.state == AdapterState.ACTIVE
 )
-_ACTIVE_KEYS: Final = sa.select(AdapterRow.user_id, AdapterRow.id, AdapterRow.number).where(
-    AdapterRow.user_id.in_(sa.bindparam("user_ids", expanding=True)), AdapterRow.state == AdapterState.ACTIVE
+_ACTIVE_KEYS: Final = Prepared(
+    lambda dialect: sa.select(AdapterRow.user_id, AdapterRow.id, AdapterRow.number).where(
+        AdapterRow.user_id.in_(one_of(dialect, "user_ids", sa.Uuid())), sa.text("adapters.state = 'active'")
+    )
 )
 
 
@@ -227,8 +229,10 @@ def key_of(row: AdapterRow | None) -> Key:
 
 def active_keys(session: Session, user_ids: Collection[UUID]) -> dict[UUID, Key]:
     """The active versions of those of the users who have one, without anything that is in them."""
-    rows = session.execute(_ACTIVE_KEYS, {"user_ids": list(user_ids)})
-    return {user_id: Key(version_id, number) for user_id, version_id, number in rows}
+    session.flush()
+    connection = session.connection()
+    rows = _ACTIVE_KEYS.rows(connection, user_ids=listed(connection, user_ids))
+    return {as_uuid(user_id): Key(as_uuid(version_id), number) for user_id, version_id, number in rows}
 
 
 def retire(session: Session, active: Collection[Key]) -> None:

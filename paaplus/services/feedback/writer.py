@@ -10,6 +10,7 @@ turn.
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -35,7 +36,10 @@ from paaplus.settings import Settings
 MAX_EVENTS: Final = 256  # of one transaction, unless one posting has more
 MAX_EVENTS_SHARED: Final = 32  # the same while several callers post
 LARGE: Final = 16  # events of a posting that is written in parts of so many, each prepared in its caller's thread
-LARGE_ALONE: Final = 512  # of its parts while no other caller is active: some 50 ms under the write lock
+ALONE: Final = (128, 512)  # the least and the most of its parts while no other caller is active
+HELD_S: Final = 0.05  # for which such a part may hold the write lock
+FIRST_EVENT_S: Final = 0.0002  # of the write lock for one event, before any was measured
+MEASURED: Final = 64  # events of a transaction that tells it
 MAX_WAITING: Final = 1_000  # postings
 NUM_PATIENT: Final = 8  # threads for postings to users that another transaction has locked
 
@@ -87,6 +91,7 @@ class FeedbackWriter:
         self._patient = ThreadPoolExecutor(NUM_PATIENT, "feedback-patient")
         self._locked: Counter[tuple[str, str]] = Counter()  # callers and users: postings that wait for a lock
         self._locked_lock = threading.Lock()
+        self._event_s = FIRST_EVENT_S
         self._thread = threading.Thread(target=self._run, name="feedback-writer", daemon=True)
         self._thread.start()
 
@@ -107,7 +112,7 @@ class FeedbackWriter:
         parts: list[_Posting] = []
         start = 0
         while start < len(by_user):
-            end = start + (LARGE if pauses.others_are_active() else LARGE_ALONE)
+            end = start + (LARGE if pauses.others_are_active() else self._size_alone())
             part = _Posting(principal, by_user[start:end], None)
             with self._database.read_connection() as connection:  # the checks must not delay the postings of others
                 [part.prepared] = _prepare(connection, [(principal, part.posted)])
@@ -118,6 +123,11 @@ class FeedbackWriter:
             parts.append(part)
             start = end
         return _together([part.result for part in parts])
+
+    def _size_alone(self) -> int:
+        """Events of a part that holds the write lock for some `HELD_S`, on a slow machine too."""
+        least, most = ALONE
+        return round(min(max(HELD_S / self._event_s, least), most))
 
     def close(self) -> None:
         """Append what waits, and end the thread."""
@@ -213,10 +223,10 @@ class FeedbackWriter:
         """As `_write`; `prepared` gets what each posting appends."""
         limit = self._settings.feedback_per_user_per_day
         with self._database.session() as session:
+            connection = session.connection()  # SQLite's write lock is held from here on
+            began_at = time.perf_counter()
             unprepared = [posting for posting in group if posting.prepared is None]
-            found = iter(
-                _prepare(session.connection(), [(posting.principal, posting.posted) for posting in unprepared])
-            )
+            found = iter(_prepare(connection, [(posting.principal, posting.posted) for posting in unprepared]))
             prepared += [posting.prepared or next(found) for posting in group]
             events = [event for each in prepared for event in each.events]
             results = iter(
@@ -224,6 +234,8 @@ class FeedbackWriter:
             )
             faults.point("feedback_uncommitted")
         faults.point("feedback_committed")
+        if len(events) >= MEASURED:
+            self._event_s = (time.perf_counter() - began_at) / len(events)
         for posting, each in zip(group, prepared, strict=True):
             posting.result.set_result([*each.results, *(next(results) for _ in each.events)])
 
