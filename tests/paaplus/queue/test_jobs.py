@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from datetime import timedelta
 
 import pytest
@@ -72,6 +73,17 @@ def test_claim_takes_only_its_queues_in_order_of_priority(database: Database) ->
     assert claim(database).lock_key == "b"
     assert claim(database) is None
     assert claim(database, queues=("cpu", "gpu")).lock_key == "a"
+
+
+def test_to_find_no_job_takes_no_write_lock(database: Database) -> None:
+    """Workers look often, and SQLite has one writer: feedback must not wait for them."""
+    other = Database(str(database.engine.url.render_as_string(hide_password=False)))
+    began = time.monotonic()
+    with other.session() as session:
+        session.connection()  # holds SQLite's write lock
+        assert claim(database) is None
+    other.dispose()
+    assert time.monotonic() - began < 2, "it waited for the lock"
 
 
 def test_claim_leaves_a_job_that_is_not_ready(database: Database) -> None:

@@ -224,3 +224,42 @@ def test_the_shorter_half_life_counts(own: float, expected: float) -> None:
     assert drift.drifted_since(user) == 3
     user.drift = None
     assert drift.training_policy(user).training.recency_half_life == own
+
+
+def test_while_drift_is_worked_out_others_can_write(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scan looks at hundreds of users; feedback must not wait for it."""
+    user = known_user(deployment)
+    deployment.rate(user, range(60, 64))
+    after_all, others = DriftState.after_all, []
+
+    def beside_a_writer(self, errors, config):
+        other = Database(deployment.settings.resolved_database_url)
+        with other.session() as session:
+            others.append(session.execute(sa.update(UserRow).values(last_trained_at=None)).rowcount)
+        other.dispose()
+        return after_all(self, errors, config)
+
+    monkeypatch.setattr(DriftState, "after_all", beside_a_writer)
+    watch(deployment)
+    assert others == [1, 1], "once for each test"
+    assert deployment.user(user).watched_sequence == 64
+
+
+def test_a_check_that_another_one_overtakes_writes_nothing(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = known_user(deployment)
+    deployment.rate(user, range(60, 64))
+    write, overtaken = drift._write, []
+
+    def overtakes(database, found):
+        if not overtaken:
+            overtaken.append(True)
+            assert watch(deployment) == 0
+            overtaken.append(deployment.user(user).drift)
+        return write(database, found)
+
+    monkeypatch.setattr(drift, "_write", overtakes)
+    watch(deployment)
+    row = deployment.user(user)
+    assert (row.watched_sequence, row.drift) == (64, overtaken[1])
