@@ -151,7 +151,7 @@ async def _answer_http(request: Request, error: Exception) -> JSONResponse:
 def _methods(request: Request) -> list[str]:
     """The methods of all routes of this path. The framework names those of the first route alone."""
     path, found = route_path(request.scope), set[str]()
-    for context in iter_route_contexts(request.app.routes):
+    for context in iter_route_contexts(request.app.router.routes):  # those of the nouns of this path are among them
         if context.path and context.methods and _pattern(context.path).match(path):
             found |= context.methods
     return sorted(found | ({"HEAD"} if "GET" in found else set()))
