@@ -101,7 +101,7 @@ def test_a_new_process_answers_for_nouns_that_are_not_loaded(settings: Settings)
 
 
 def test_a_start_loads_what_most_processes_need_first() -> None:
-    later = {"paaplus.api.users", "paaplus.api.reviews", "paaplus.studio.routes", "PIL"}
+    later = {"paaplus.api.users", "paaplus.api.reviews", "paaplus.services.surveys", "paaplus.studio.routes", "PIL"}
     program = f"""
 import sys
 from paaplus.api.app import create_app
