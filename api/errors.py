@@ -101,7 +101,7 @@ async def _answer_known(_request: Request, error: Exception) -> JSONResponse:
     if status_code == 500:
         return answer_unexpected(error)
     if status_code == 503:
-        log.warning("unavailable", message=str(known))
+        log.warning("unavailable", error=str(known))
     headers = {"Retry-After": str(math.ceil(known.retry_after_s))} if isinstance(known, TooMany) else None
     return answer(status_code, known.code, str(known), headers=headers)
 
