@@ -14,42 +14,16 @@ from fastapi import FastAPI
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute
 
 from paaplus import garbage, logs
-from paaplus.api import (
-    adapters,
-    anchors,
-    audiences,
-    audit,
-    base_models,
-    bulk_rollback,
-    errors,
-    events,
-    experts,
-    exposure,
-    feedback,
-    health,
-    images,
-    jobs,
-    keys,
-    maps,
-    matches,
-    openapi,
-    predictions,
-    preferences,
-    quizzes,
-    rankings,
-    reviews,
-    surveys,
-    tools,
-    users,
-    webhooks,
-)
+from paaplus.api import errors, openapi
 from paaplus.api.dependencies import ApiContext
-from paaplus.api.direct import DirectMiddleware, Routes, direct_routes
+from paaplus.api.direct import DirectMiddleware
 from paaplus.api.fairness import FairnessMiddleware
 from paaplus.api.metrics import Metrics
 from paaplus.api.middleware import METHODS, RequestMiddleware
+from paaplus.api.nouns import AT_START, Nouns
 from paaplus.api.path_prefix import PathPrefixMiddleware
 from paaplus.api.places import Places
 from paaplus.api.scrapes import Scrapes
@@ -68,6 +42,7 @@ from paaplus.services.users.keys import KeyRing
 from paaplus.services.users.rate_limits import RateLimiter
 from paaplus.settings import Settings, get_settings
 from paaplus.storage.blobs import BlobStore
+from paaplus.studio import door
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -83,12 +58,25 @@ by the platform's UUID or by the application's `external_id`. Every path under `
 """
 
 
+class _Application(FastAPI):
+    """Its `routes` are all that there are; its router has those of the nouns that are loaded."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.nouns = Nouns(self.router)
+
+    @property
+    def routes(self) -> list[BaseRoute]:
+        self.nouns.load_all()
+        return super().routes
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the application. It opens the database when it starts, and refuses a database of another schema."""
     settings = settings or get_settings()
     logs.configure(settings.log_level)  # before uvicorn says that it has started
 
-    app = FastAPI(
+    app = _Application(
         title="paaplus",
         version=version("paaplus"),
         description=DESCRIPTION,
@@ -99,8 +87,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,  # a redirect names this process's host, and clients drop their key on it
     )
     app.state.settings = settings
-    direct: Routes = {}
-    app.add_middleware(DirectMiddleware, routes=direct)  # innermost
+    app.add_middleware(DirectMiddleware, routes=app.nouns.direct, load_for=app.nouns.load_for)  # innermost
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -116,39 +103,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app)
     openapi.install(app)
     if find_spec("jinja2") is not None:  # the extra `studio`; first, as routes are tried in order
-        from paaplus.studio import routes
-
-        app.router.routes.append(routes.home())
-        app.mount("/studio", routes.router())
-    for noun in (
-        health,
-        predictions,  # the most frequent: routes are tried in this order
-        feedback,
-        users,
-        events,
-        images,
-        maps,
-        exposure,
-        rankings,
-        audiences,
-        anchors,
-        adapters,
-        bulk_rollback,
-        jobs,
-        base_models,
-        keys,
-        audit,
-        experts,
-        quizzes,
-        matches,
-        surveys,
-        preferences,
-        tools,
-        reviews,
-        webhooks,
-    ):
-        app.router.routes.extend(noun.router.routes)  # not included, for which FastAPI would analyse them once more
-        direct |= direct_routes(noun.router.routes)
+        app.router.routes.append(door.home())
+        app.mount("/studio", door.Studio())
+    app.nouns.add(AT_START)
     return app
 
 

@@ -6,7 +6,7 @@ directly makes the same checks (`routing`), and its errors are answered by the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from starlette.requests import Request
 from starlette.routing import BaseRoute
@@ -30,13 +30,26 @@ def direct_routes(routes: Iterable[BaseRoute]) -> Routes:
 
 
 class DirectMiddleware:
-    """Calls these routes; all other requests go on. It must be the innermost middleware."""
+    """Calls these routes; all other requests go on. It must be the innermost middleware.
 
-    def __init__(self, app: ASGIApp, routes: Routes) -> None:
-        self.app, self._routes = app, routes
+    Args:
+        app: what the others go on to.
+        routes: those that are called directly.
+        load_for: adds the routes of a path, to `routes` too, unless they are there.
+    """
+
+    def __init__(self, app: ASGIApp, routes: Routes, load_for: Callable[[str], Awaitable[None]]) -> None:
+        self.app, self._routes, self._load_for = app, routes, load_for
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        route = self._routes.get((scope["method"], route_path(scope))) if scope["type"] == "http" else None
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        method, path = scope["method"], route_path(scope)
+        route = self._routes.get((method, path))
+        if route is None:
+            await self._load_for(path)
+            route = self._routes.get((method, path))
         if route is None:
             await self.app(scope, receive, send)
             return

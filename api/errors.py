@@ -101,7 +101,7 @@ async def _answer_known(_request: Request, error: Exception) -> JSONResponse:
     if status_code == 500:
         return answer_unexpected(error)
     if status_code == 503:
-        log.warning("unavailable", message=str(known))
+        log.warning("unavailable", error=str(known))
     headers = {"Retry-After": str(math.ceil(known.retry_after_s))} if isinstance(known, TooMany) else None
     return answer(status_code, known.code, str(known), headers=headers)
 
@@ -151,7 +151,7 @@ async def _answer_http(request: Request, error: Exception) -> JSONResponse:
 def _methods(request: Request) -> list[str]:
     """The methods of all routes of this path. The framework names those of the first route alone."""
     path, found = route_path(request.scope), set[str]()
-    for context in iter_route_contexts(request.app.routes):
+    for context in iter_route_contexts(request.app.router.routes):  # those of the nouns of this path are among them
         if context.path and context.methods and _pattern(context.path).match(path):
             found |= context.methods
     return sorted(found | ({"HEAD"} if "GET" in found else set()))

@@ -28,7 +28,7 @@ from paaplus.api.schemas.common import Id, NumberText, Page, WholeText
 from paaplus.api.schemas.users import Application, PolicyOverridesIn, SharingIn, UserIn, UserOut
 from paaplus.db.tables import UserRow
 from paaplus.services import scheduling
-from paaplus.services.operations import erasures, export
+from paaplus.services.operations import export
 from paaplus.services.registry import base_models
 from paaplus.services.users import budget
 from paaplus.services.users import users as users_service
@@ -158,6 +158,8 @@ def set_sharing(user: UserPath, body: SharingIn, key: UserKey, session: WriteSes
 @router.delete("/{user}", status_code=204)
 def erase_user(user: UserPath, key: ApplicationKey, context: Context) -> None:
     """Erase the user with feedback, adapters, receipts, jobs and the user's own images. This cannot be undone."""
+    from paaplus.services.operations import erasures  # here, because it loads what uploads and reviews need
+
     with context.database.session() as session:
         row = users_service.resolve(session, key, user)
         erasures.erase(

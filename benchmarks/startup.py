@@ -3,7 +3,8 @@
     python benchmarks/startup.py [--repeats 5] [--idle-s 30] [--record]
 
 Commands and imports: processor seconds of the fastest of --repeats processes, children included; the peer is a process
-that imports FastAPI, SQLAlchemy and NumPy. Bytecode of our modules is kept, as that of installed packages is, also
+that imports FastAPI, SQLAlchemy and NumPy, and one that gives NumPy a single thread, as paaplus does: others take
+processor time while they wait. Bytecode of our modules is kept, as that of installed packages is, also
 where PYTHONDONTWRITEBYTECODE is set; a first run that is not counted makes it. `up`: seconds on the wall until
 `/readyz` answers 200, in a new home and again in the same one, with processor seconds of all its processes until then.
 `idle`: per cent of one core and memory (proportional set size, so that shared pages count once) of all its processes,
@@ -23,11 +24,13 @@ from processes import PAAPLUS, family, memory_mb, processor_s, started, up
 from recording import record_rows
 
 REST_S = 10.0
+ONE_THREAD = "import os; os.environ['OPENBLAS_NUM_THREADS'] = '1'; "
 PROCESSES = {
     "paaplus --version": [PAAPLUS, "--version"],
     "paaplus --help": [PAAPLUS, "--help"],
     "import paaplus.api.app": [sys.executable, "-c", "import paaplus.api.app"],
     "peer: import fastapi, sqlalchemy, numpy": [sys.executable, "-c", "import fastapi, sqlalchemy, numpy"],
+    "the same, one thread": [sys.executable, "-c", ONE_THREAD + "import fastapi, sqlalchemy, numpy"],
 }
 
 

@@ -84,6 +84,15 @@ class BaseScorer:
         """Number of values of a user's preference that generic scores depend on; 0: they are the same for everybody."""
         return self.heads.preference_dim if self.heads is not None else 0
 
+    def effective(self, preference: Sequence[float]) -> list[float] | None:
+        """A user's preference, if it changes generic scores; else None.
+
+        A base model whose heads take no preference, or one of another size, ignores it. So does any for a neutral one.
+        """
+        if self.preference_dim != len(preference):
+            return None
+        return list(preference) if any(value != NEUTRAL_PREFERENCE for value in preference) else None
+
     def project(self, features_BD: np.ndarray, preference: Sequence[float] | None = None) -> np.ndarray:
         """Cached features in taste space, shape (B, R), float32. A row is bit-identical in any batch.
 

@@ -270,7 +270,7 @@ def _refused(call: Call, error: PaaplusError, needs: Needs) -> Response:
     if status_code == 500:
         raise error
     if status_code == 503:
-        log.warning("unavailable", message=str(error))
+        log.warning("unavailable", error=str(error))
     message = _told(call.t, error)
     if not call.wants_page:
         response = answer({"error": {"code": error.code, "message": message}}, status_code)
@@ -292,7 +292,7 @@ def _has_person(call: Call) -> bool:
 def _told(t: Texts, error: PaaplusError) -> str:
     """What a person is told. The services speak English: in another language the kind of the error is said first.
 
-    A service's sentence that has no text in the language is left out, and written to the log.
+    A service's sentence that has no text in the language is left out, and its kind is written to the log.
     """
     message = str(error)
     if t.language == texts.DEFAULT or not message.isascii():  # not ASCII: one of the studio's own texts
@@ -300,6 +300,6 @@ def _told(t: Texts, error: PaaplusError) -> str:
     kind = t(f"error.{error.code}")
     known = sentences.of_error(message, t.language)
     if known is None:
-        log.info("untold_error", code=error.code, message=message)
+        log.info("untold_error", code=error.code)  # not the sentence: it may have names in it
         return kind
     return t("error.detail", kind=kind, message=known)

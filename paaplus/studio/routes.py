@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from starlette.requests import Request
-from starlette.responses import RedirectResponse
 from starlette.routing import Route, Router
 
 from paaplus.services.users.sessions import SessionRing
@@ -103,7 +101,7 @@ POST: Final[list[tuple[str, Handler, Needs]]] = [
 
 
 def router() -> Router:
-    """The studio, to be mounted at `/studio`."""
+    """The studio, as `door` mounts it."""
     ring = SessionRing()
     routes = [Route("/static/{name}", pages.static_file, methods=["GET"])]
     routes += [Route(path, endpoint(call, ring, path=path, needs=needs), methods=["GET"]) for path, call, needs in GET]
@@ -113,12 +111,3 @@ def router() -> Router:
     ]
     routes.append(Route(_ELSEWHERE, endpoint(enter.nowhere, ring, path=_ELSEWHERE, needs="nothing"), methods=["GET"]))
     return Router(routes)
-
-
-def home() -> Route:
-    """The address without a path leads to the studio."""
-
-    async def lead(request: Request) -> RedirectResponse:
-        return RedirectResponse(request.scope.get("root_path", "").rstrip("/") + "/studio/", 307)
-
-    return Route("/", lead, methods=["GET"], include_in_schema=False)

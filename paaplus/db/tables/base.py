@@ -1,6 +1,8 @@
-"""Declarative base: names of constraints, and column types of annotations."""
+"""Declarative base: names of constraints, and column types of annotations.
 
-from __future__ import annotations
+Files of tables have no `from __future__ import annotations`: each annotation would be a text, which SQLAlchemy
+evaluates, a tenth of their import.
+"""
 
 from datetime import datetime
 from typing import Any

@@ -1,7 +1,5 @@
 """Events, the webhooks that are told of them, and the deliveries that this takes."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from enum import StrEnum
 from typing import Any

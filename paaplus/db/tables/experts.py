@@ -1,7 +1,5 @@
 """Experts, matches of users with experts' models, and the quizzes before a match."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from enum import StrEnum
 from typing import Any

@@ -1,7 +1,5 @@
 """Ratings of the exposure of images. They are not in the feedback log, because no adapter is trained on them."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from uuid import UUID
 

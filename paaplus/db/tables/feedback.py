@@ -1,7 +1,5 @@
 """The append-only feedback log, exclusions, and receipts of predictions."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256

@@ -1,7 +1,5 @@
 """API keys, their browser sessions and rate limits, requests that are carried out once, and the audit log."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from enum import StrEnum
 from typing import Any

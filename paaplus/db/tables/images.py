@@ -1,7 +1,5 @@
 """Images, their cached features, and maps that tools drew of them."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from uuid import UUID
 

@@ -1,7 +1,5 @@
 """Jobs (requested work) and runs (finished trainings)."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from enum import StrEnum
 from typing import Any

@@ -1,7 +1,5 @@
 """Base models, taste priors, adapter versions and the history of the active pointer."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from enum import StrEnum
 from typing import Any

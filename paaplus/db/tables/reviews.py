@@ -1,7 +1,5 @@
 """Pseudo labels of AI tools, experts' reviews of them, and the tools' revisions."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from enum import StrEnum
 from typing import Any

@@ -1,7 +1,5 @@
 """The log of what changes who is served by what."""
 
-from __future__ import annotations
-
 from uuid import UUID
 
 import sqlalchemy as sa

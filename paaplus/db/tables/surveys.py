@@ -1,7 +1,5 @@
 """Surveys, users' answers, preference encoders and preferences."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Any
 from uuid import UUID

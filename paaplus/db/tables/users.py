@@ -1,7 +1,5 @@
 """Users: people whose taste is learned."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from enum import StrEnum
 from typing import Any

@@ -233,7 +233,7 @@ def _read(
     if user_id not in rows.users:
         raise NotFound(f"user {user_id} does not exist")
     user, log, own = rows.users[user_id], rows.logs[user_id], rows.preferences.get(user_id)
-    preference = preferences.effective(base, own[0]) if own is not None else None
+    preference = base.effective(own[0]) if own is not None else None
     if logs is None:
         images, known = projections.read(session, base, preference, log.image_ids()), None
     else:

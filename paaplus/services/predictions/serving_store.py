@@ -47,7 +47,6 @@ from paaplus.services.predictions.serving import (
 )
 from paaplus.services.predictions.serving_changes import ChangesQuery, Position
 from paaplus.services.registry import base_models, taste_priors
-from paaplus.services.surveys import preferences
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
@@ -403,7 +402,7 @@ def _used_preferences(
     return {
         user_id: preference
         for user_id, preference in used.items()
-        if preference is not None and preferences.effective(scorer, preference.values) is not None
+        if preference is not None and scorer.effective(preference.values) is not None
     }
 
 

@@ -27,7 +27,7 @@ from paaplus.db.tables.users import DueReason
 from paaplus.db.types import utcnow
 from paaplus.db.users import locked_user
 from paaplus.errors import InvalidInput, NotFound
-from paaplus.scoring.base_scorer import NEUTRAL_PREFERENCE, BaseScorer
+from paaplus.scoring.base_scorer import BaseScorer
 from paaplus.scoring.preference import checked_preference
 from paaplus.services import audit, scheduling
 from paaplus.services.adapters import versions
@@ -57,16 +57,6 @@ def preferences_of(session: Session, user_ids: Collection[UUID]) -> dict[UUID, t
     """Preferences and their versions of those of the users who have one."""
     rows = session.execute(sa.select(PreferenceRow).where(PreferenceRow.user_id.in_(user_ids))).scalars()
     return {row.user_id: (row.preference, row.version) for row in rows}
-
-
-def effective(base: BaseScorer, preference: Sequence[float] | None) -> list[float] | None:
-    """The preference, if it changes this base model's generic scores; else None.
-
-    A base model whose heads take no preference, or one of another size, ignores it. So does any for a neutral one.
-    """
-    if preference is None or base.preference_dim != len(preference):
-        return None
-    return list(preference) if any(value != NEUTRAL_PREFERENCE for value in preference) else None
 
 
 def shift_of(session: Session, user: UserRow, base_row: BaseModelRow) -> Shift | None:
@@ -199,7 +189,7 @@ def refresh_due(session: Session, user: UserRow, base: BaseScorer | None) -> Non
     if base is None or active is None:
         return
     current = preference_of(session, user.id)
-    if active.preference != effective(base, current[0] if current else None):
+    if active.preference != (base.effective(current[0]) if current else None):
         scheduling.due_for(session, user, DueReason.NEW_PREFERENCE)
 
 

@@ -85,6 +85,14 @@ def test_preference_is_refused_by_a_model_without_one(base: BaseScorer) -> None:
         tiny_base().project(FEATURES_BD, [0.5] * 5)
 
 
+def test_preference_that_changes_no_score_has_no_effect(base: BaseScorer) -> None:
+    wish = [0.5, 0.5, 0.9, 0.5, 0.5]
+    assert base.effective(wish) == wish
+    assert base.effective([0.5] * 5) is None
+    assert base.effective(wish[:4]) is None
+    assert tiny_base().effective(wish) is None
+
+
 def test_features_show_which_branches_were_used() -> None:
     heads = tiny_heads()
     features_D = FEATURES_BD[0].copy()
