@@ -21,7 +21,7 @@ from paaplus.db import due_times
 from paaplus.db.bulk_insert import insert_rows
 from paaplus.db.due_times import Due
 from paaplus.db.event_keys import event_key, short_digest
-from paaplus.db.feedback_types import driver_time, packed
+from paaplus.db.feedback_types import driver_time, exchanged, packed, stored_source
 from paaplus.db.index_hints import index_hint
 from paaplus.db.prepared import Prepared, as_uuid, listed, one_of
 from paaplus.db.raw_values import document_of, hex_of, moment_of
@@ -414,7 +414,7 @@ def _read_under_lock(
         connection, keys=listed(connection, keys), users=users
     ):
         if event_id is not None:
-            known[hex_of(user_id), event_id] = (sequence, digest, kind)
+            known[hex_of(user_id), exchanged(event_id)] = (sequence, digest, kind)
             taken.add(key)
         elif reason is not None:
             due[hex_of(user_id)] = Due(moment_of(time), reason)
@@ -579,14 +579,14 @@ def _prepared(event: NewEvent, source: str, application: str | None, context: _C
     other, receipt, occurred_at = event.other_image_id, event.receipt_id, event.occurred_at
     values = (
         user,
-        event.event_id,
+        exchanged(event.event_id),
         event.kind.value,
         (image.key if image is not None else image_id.hex) if image_id is not None else None,
         other.hex if other is not None else None,
         receipt.hex if receipt is not None else None,
         payload.text,
         digest,
-        source,
+        stored_source(source),
         driver_time(dialect, in_utc(occurred_at)) if occurred_at is not None else None,
     )
     return PreparedEvent(event, user, application, event_key(user, event.event_id), digest, values, error)
