@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 from pydantic_core import to_json
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.types import TypeEngine
@@ -169,10 +169,11 @@ _ADAPT: Final = "adapt:"
 def enqueuing(dialect: str, rows: sa.FromClause) -> sa.Insert:
     """The insert of a training for each row (`user_id`, `reason`, `application`), in their order; see
     `enqueue_adaptations`."""
-    key = sa.literal(_ADAPT) + _dashed(dialect, rows.c.user_id)
+    if dialect == "sqlite":  # which works out anew, each time it is named, what a subquery without a limit selects
+        rows = sa.select(rows).limit(sa.literal_column("-1")).subquery("each")
     values = {
         "id": numbered_id(dialect),
-        "lock_key": key,
+        "lock_key": sa.literal(_ADAPT) + _dashed(dialect, rows.c.user_id),
         "user_id": rows.c.user_id,
         "reason": rows.c.reason,
         "kind": sa.literal(JobKind.ADAPT, _JOBS.c.kind.type),
@@ -189,16 +190,12 @@ def enqueuing(dialect: str, rows: sa.FromClause) -> sa.Insert:
         "application": rows.c.application,
     }
     selected, columns = sa.select(*values.values()), list(values)
-    if dialect == "sqlite":  # the caller has the write lock; to look costs a fifth of an insert that conflicts
-        queued = _JOBS.alias("queued")
-        is_queued = sa.exists().where(queued.c.lock_key == key, sa.text("queued.state = 'queued'"))
-        return sa.insert(_JOBS).from_select(columns, selected.where(~is_queued))
+    of_queued: dict[str, Any] = {"index_elements": ["lock_key"], "index_where": sa.text("state = 'queued'")}
+    if dialect == "sqlite":  # where the caller has the write lock; without a condition `ON` would begin that of a join
+        skipping = sqlite.insert(_JOBS).from_select(columns, selected.where(sa.text("1 = 1")))
+        return skipping.on_conflict_do_nothing(**of_queued)
     insert = postgresql.insert(_JOBS).from_select(columns, selected)
-    return insert.on_conflict_do_update(
-        index_elements=["lock_key"],
-        index_where=sa.text("state = 'queued'"),
-        set_={"lock_key": insert.excluded.lock_key},
-    )
+    return insert.on_conflict_do_update(**of_queued, set_={"lock_key": insert.excluded.lock_key})
 
 
 def _dashed(dialect: str, user_id: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
