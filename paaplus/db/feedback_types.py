@@ -5,13 +5,11 @@ A deployment has more events than anything else.
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
-from binascii import a2b_base64
+from binascii import a2b_base64, b2a_base64
 from datetime import datetime
 from functools import lru_cache
 from re import compile as pattern_of
 from typing import Any, Final
-from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -81,6 +79,8 @@ KEY_PREFIX: Final = "key:"  # of the source of an event that came with a key, be
 _MARK: Final = "~"
 _UUID: Final = pattern_of("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SHORT: Final = pattern_of(f"{_MARK}[A-Za-z0-9_-]{{21}}[AQgw]")  # 128 bits: the last character has two
+_TO_URL: Final = bytes.maketrans(b"+/", b"-_")
+_FROM_URL: Final = str.maketrans("-_", "+/")
 _UUID_LENGTH: Final = 36
 _SHORT_LENGTH: Final = 23
 
@@ -116,11 +116,11 @@ def exchanged(text: str, prefix: str = "") -> str:
     length = len(text)
     if length == _SHORT_LENGTH:
         if text[0] == _MARK and _SHORT.fullmatch(text):
-            digits = text[1:].replace("-", "+").replace("_", "/")
-            return f"{prefix}{UUID(bytes=a2b_base64(digits + '=='))}"
+            digits = a2b_base64(text[1:].translate(_FROM_URL) + "==").hex()
+            return f"{prefix}{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
     elif length == _UUID_LENGTH + len(prefix) and text.startswith(prefix) and _UUID.fullmatch(text, len(prefix)):
         data = bytes.fromhex(text[len(prefix) :].replace("-", ""))
-        return _MARK + urlsafe_b64encode(data)[:-2].decode()
+        return _MARK + b2a_base64(data, newline=False).translate(_TO_URL)[:-2].decode()
     return text
 
 
