@@ -289,6 +289,8 @@ def refresh_after_base_model(session: Session, base_model_id: UUID) -> int:
     Returns:
         Number of due users.
     """
+    every = sa.select(UserRow.id).order_by(UserRow.id).with_for_update(key_share=True).subquery()
+    session.execute(sa.select(sa.func.count()).select_from(every))  # locked in order, as by everybody else
     session.execute(sa.update(UserRow).values(epoch=UserRow.epoch + 1))
     stale = sa.select(AdapterRow.user_id).where(
         AdapterRow.state == AdapterState.ACTIVE, AdapterRow.base_model_id != base_model_id
@@ -483,8 +485,9 @@ def scan(database: Database, settings: Settings) -> ScanReport:
         num_enqueued += batch
         if batch < SCAN_BATCH:
             break
-    with database.session() as session:
+    with database.session() as session:  # of its own: whom a job's return concerns is locked before the job
         jobs.forgive_clock(session, settings.lease_s)
+    with database.session() as session:
         reaped = jobs.reap(session, retry)
         for job in reaped.dead:
             give_up(session, job)
