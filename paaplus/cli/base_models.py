@@ -261,9 +261,9 @@ def _register(
     if known is not None:
         tell_known(f"{known.name}@{known.version}", known.created_at)
     row = base_models.register(session, open_blobs(), scorer, config, metrics)
-    images.request_features(session, None, settings)
     if base_models.default(session, settings).id == row.id:
-        scheduling.refresh_after_base_model(session, row.id)
+        scheduling.refresh_after_base_model(session, row.id)  # users are locked before jobs
+    images.request_features(session, None, settings)
     return {**_record(row), "is_new": known is None}
 
 

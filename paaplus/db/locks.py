@@ -1,4 +1,18 @@
-"""Locks: of a user's row, and by name for what has no row."""
+"""Locks: of a user's row, and by name for what has no row.
+
+Transactions on PostgreSQL that wait for each other's rows fail, one after a second. So whoever locks, changes or
+deletes rows of several of these in one transaction does it in this order:
+
+1. users, by id. An erasure, and a match, lock an expert before the expert's users.
+2. images.
+3. what belongs to users who are locked: versions, runs, feedback, due times; then jobs, by id.
+4. the head of the audit.
+
+A statement that leaves out what others have locked never waits, so it may lock rows in any order; but what its
+transaction locks after it comes after it in this one. A job is claimed, and its lease extended, without its user: such
+a transaction locks nothing but jobs. Deleting a user deletes its rows in an order of the database's own: so who
+deletes them otherwise holds the user too.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +51,11 @@ def lock_users(session: Session, user_ids: Collection[UUID]) -> dict[UUID, UserR
     return {user.id: user for user in session.execute(_USERS, {"user_ids": list(user_ids)}).scalars()}
 
 
+def keep_users(session: Session, user_ids: Collection[UUID]) -> None:
+    """Let nobody erase these users until the transaction ends. Everything else that locks them does not wait."""
+    session.execute(_KEPT, {"user_ids": list(user_ids)})
+
+
 class Locked(NamedTuple):
     """Some of a locked user's columns."""
 
@@ -59,6 +78,12 @@ _COLUMNS: Final = Prepared(
         .order_by(UserRow.id)
         .with_for_update(key_share=True)
     )
+)
+_KEPT: Final = (
+    sa.select(UserRow.id)
+    .where(UserRow.id.in_(sa.bindparam("user_ids", expanding=True)))
+    .order_by(UserRow.id)
+    .with_for_update(read=True, key_share=True)
 )
 _USERS: Final = (
     sa.select(UserRow)

@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 from pydantic_core import to_json
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql.dml import ReturningUpdate
@@ -26,6 +26,7 @@ from sqlalchemy.types import TypeEngine
 
 from paaplus.db.clock import db_now
 from paaplus.db.engine import Database
+from paaplus.db.locks import lock_columns
 from paaplus.db.prepared import Prepared, as_uuid, listed, one_of
 from paaplus.db.raw_values import document_of
 from paaplus.db.row_sets import driver_value, encoded, row_set
@@ -171,10 +172,11 @@ _ADAPT: Final = "adapt:"
 def enqueuing(dialect: str, rows: sa.FromClause) -> sa.Insert:
     """The insert of a training for each row (`user_id`, `reason`, `application`), in their order; see
     `enqueue_adaptations`."""
-    key = sa.literal(_ADAPT) + _dashed(dialect, rows.c.user_id)
+    if dialect == "sqlite":  # which works out anew, each time it is named, what a subquery without a limit selects
+        rows = sa.select(rows).limit(sa.literal_column("-1")).subquery("each")
     values = {
         "id": numbered_id(dialect),
-        "lock_key": key,
+        "lock_key": sa.literal(_ADAPT) + _dashed(dialect, rows.c.user_id),
         "user_id": rows.c.user_id,
         "reason": rows.c.reason,
         "kind": sa.literal(JobKind.ADAPT, _JOBS.c.kind.type),
@@ -191,16 +193,12 @@ def enqueuing(dialect: str, rows: sa.FromClause) -> sa.Insert:
         "application": rows.c.application,
     }
     selected, columns = sa.select(*values.values()), list(values)
-    if dialect == "sqlite":  # the caller has the write lock; to look costs a fifth of an insert that conflicts
-        queued = _JOBS.alias("queued")
-        is_queued = sa.exists().where(queued.c.lock_key == key, sa.text("queued.state = 'queued'"))
-        return sa.insert(_JOBS).from_select(columns, selected.where(~is_queued))
+    of_queued: dict[str, Any] = {"index_elements": ["lock_key"], "index_where": sa.text("state = 'queued'")}
+    if dialect == "sqlite":  # where the caller has the write lock; without a condition `ON` would begin that of a join
+        skipping = sqlite.insert(_JOBS).from_select(columns, selected.where(sa.text("1 = 1")))
+        return skipping.on_conflict_do_nothing(**of_queued)
     insert = postgresql.insert(_JOBS).from_select(columns, selected)
-    return insert.on_conflict_do_update(
-        index_elements=["lock_key"],
-        index_where=sa.text("state = 'queued'"),
-        set_={"lock_key": insert.excluded.lock_key},
-    )
+    return insert.on_conflict_do_update(**of_queued, set_={"lock_key": insert.excluded.lock_key})
 
 
 def _dashed(dialect: str, user_id: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
@@ -503,11 +501,12 @@ _COMPLETE: Final = Prepared(_completing)
 
 
 def fail(session: Session, lease: Lease, error: str, *, retryable: bool, retry: RetryPolicy) -> JobState | None:
-    """Return a job after a failure: to the queue with back-off, or dead.
+    """Return a job after a failure: to the queue with back-off, or dead. Its user stays locked until the commit.
 
     Returns:
         The job's new state; None: the lease was lost, and nothing was written.
     """
+    _lock_users_of(session, [lease.user_id])
     if not retryable or lease.attempt >= lease.max_attempts:
         state = JobState.DEAD
         values: dict[str, Any] = {"finished_at": db_now(session)}
@@ -520,7 +519,11 @@ def fail(session: Session, lease: Lease, error: str, *, retryable: bool, retry: 
 
 
 def release(session: Session, lease: Lease, note: str, delay_s: float = 0.0) -> None:
-    """Return an unfinished job to the queue without counting the attempt: its inputs changed or are not ready."""
+    """Return an unfinished job to the queue without counting the attempt: its inputs changed or are not ready.
+
+    Its user stays locked until the commit.
+    """
+    _lock_users_of(session, [lease.user_id])
     state, values = _requeued(session, lease.job_id, lease.lock_key, timedelta(seconds=delay_s))
     _update_held(
         session,
@@ -532,6 +535,16 @@ def release(session: Session, lease: Lease, note: str, delay_s: float = 0.0) -> 
         lease_expires_at=None,
         **values,
     )
+
+
+def _lock_users_of(session: Session, user_ids: Collection[UUID | None]) -> None:
+    """Lock the users of jobs before these return to the queue, see `paaplus.db.locks`.
+
+    A job that returns waits for whoever enqueues another one for its user. An erasure has the user, and waits for the
+    job.
+    """
+    if known := [user_id for user_id in user_ids if user_id is not None]:
+        lock_columns(session, known)
 
 
 def _requeued(session: Session, job_id: UUID, lock_key: str, delay: timedelta) -> tuple[JobState, dict[str, Any]]:
@@ -546,7 +559,10 @@ def _requeued(session: Session, job_id: UUID, lock_key: str, delay: timedelta) -
 
 
 def forgive_clock(session: Session, lease_s: float) -> None:
-    """After the clock was set back: make jobs ready, and leases end, that would wait for the old time to come again."""
+    """After the clock was set back: make jobs ready, and leases end, that would wait for the old time to come again.
+
+    Jobs that other transactions have locked are left to the next call.
+    """
     now, lease = db_now(session), timedelta(seconds=lease_s)
     moments = {"now": now, "latest": now + CLOCK_SLACK, "ends": now + lease, "latest_end": now + lease + CLOCK_SLACK}
     connection = session.connection()
@@ -555,13 +571,20 @@ def forgive_clock(session: Session, lease_s: float) -> None:
     _FORGIVE_LEASE.rows(connection, ends=given["ends"], latest_end=given["latest_end"])
 
 
+def _unlocked(*conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    """Jobs that meet the conditions and that no other transaction has locked."""
+    return _JOBS.c.id.in_(sa.select(JobRow.id).where(*conditions).with_for_update(skip_locked=True))
+
+
 _FORGIVE_START: Final = Prepared(
     lambda _: (
         sa.update(_JOBS)
         .where(
-            _JOBS.c.state == JobState.QUEUED,
-            _JOBS.c.created_at > sa.bindparam("latest"),
-            _JOBS.c.run_after > sa.bindparam("now"),
+            _unlocked(
+                JobRow.state == JobState.QUEUED,
+                JobRow.created_at > sa.bindparam("latest"),
+                JobRow.run_after > sa.bindparam("now"),
+            )
         )
         .values(run_after=sa.bindparam("now"))
     )
@@ -569,7 +592,7 @@ _FORGIVE_START: Final = Prepared(
 _FORGIVE_LEASE: Final = Prepared(
     lambda _: (
         sa.update(_JOBS)
-        .where(_JOBS.c.state == JobState.RUNNING, _JOBS.c.lease_expires_at > sa.bindparam("latest_end"))
+        .where(_unlocked(JobRow.state == JobState.RUNNING, JobRow.lease_expires_at > sa.bindparam("latest_end")))
         .values(lease_expires_at=sa.bindparam("ends"))
     )
 )
@@ -593,12 +616,14 @@ class ReapReport:
 
 
 def reap(session: Session, retry: RetryPolicy) -> ReapReport:
-    """Requeue, or give up, every running job whose lease has expired."""
+    """Requeue, or give up, every running job whose lease has expired. Their users stay locked until the commit."""
     now, connection = db_now(session), session.connection()
     expired = _EXPIRED.rows(connection, now=driver_value(connection.dialect.name, now))
     if not expired:
         return ReapReport(0, [])
-    rows = session.execute(sa.select(JobRow).where(JobRow.id.in_([as_uuid(job_id) for (job_id,) in expired])))
+    _lock_users_of(session, [as_uuid(user_id) if user_id is not None else None for _, user_id in expired])
+    held = {"job_ids": [as_uuid(job_id) for job_id, _ in expired], "now": now}
+    rows = session.execute(_STILL_EXPIRED, held, execution_options={"populate_existing": True})
     num_reaped, dead = 0, []
     for job in rows.scalars().all():
         if job.attempts >= job.max_attempts:
@@ -627,11 +652,19 @@ def reap(session: Session, retry: RetryPolicy) -> ReapReport:
 
 
 _EXPIRED: Final = Prepared(
-    lambda _: (
-        sa.select(JobRow.id)
-        .where(JobRow.state == JobState.RUNNING, JobRow.lease_expires_at < sa.bindparam("now"))
-        .with_for_update(skip_locked=True)
+    lambda _: sa.select(JobRow.id, JobRow.user_id).where(
+        JobRow.state == JobState.RUNNING, JobRow.lease_expires_at < sa.bindparam("now")
     )
+)
+_STILL_EXPIRED: Final = (  # when their users are locked; whoever has locked one of them ends it
+    sa.select(JobRow)
+    .where(
+        JobRow.id.in_(sa.bindparam("job_ids", expanding=True)),
+        JobRow.state == JobState.RUNNING,
+        JobRow.lease_expires_at < sa.bindparam("now"),
+    )
+    .order_by(JobRow.id)
+    .with_for_update(skip_locked=True)
 )
 
 

@@ -13,7 +13,6 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
-from sqlalchemy.sql.dml import ReturningDelete
 
 from paaplus import faults
 from paaplus.configs import PRIOR_STRATEGIES, Policy
@@ -24,7 +23,7 @@ from paaplus.db.engine import Database
 from paaplus.db.exclusions import is_excluded
 from paaplus.db.locks import lock_user
 from paaplus.db.prepared import Prepared, as_uuid, listed, one_of
-from paaplus.db.raw_values import document_of, moment_of, raw, uuid_of
+from paaplus.db.raw_values import document_of, moment_of, uuid_of
 from paaplus.db.row_sets import driver_value, encoded, row_set
 from paaplus.db.tables import AdapterRow, DueRow, FeedbackRow, MatchRow, UserRow
 from paaplus.db.tables.events import EventKind
@@ -291,6 +290,8 @@ def refresh_after_base_model(session: Session, base_model_id: UUID) -> int:
     Returns:
         Number of due users.
     """
+    every = sa.select(UserRow.id).order_by(UserRow.id).with_for_update(key_share=True).subquery()
+    session.execute(sa.select(sa.func.count()).select_from(every))  # locked in order, as by everybody else
     session.execute(sa.update(UserRow).values(epoch=UserRow.epoch + 1))
     stale = sa.select(AdapterRow.user_id).where(
         AdapterRow.state == AdapterState.ACTIVE, AdapterRow.base_model_id != base_model_id
@@ -387,12 +388,13 @@ def enqueue_due(session: Session, settings: Settings, limit: int = SCAN_BATCH) -
     # A later time of a reason that counts from the moment of the change was written before the clock was set back.
     _FORGIVE_CLOCK.rows(connection, now=driver_now)
     queue, max_attempts = settings.adaptation_queue, settings.max_attempts
-    if connection.dialect.name == "sqlite":
-        taken = sorted(_TAKE.rows(connection, now=driver_now, limit=limit))
-        jobs.enqueue_adaptations(session, taken, queue=queue, max_attempts=max_attempts, now=now)
-        return len(taken)
     values = jobs.adaptation_values(connection, queue=queue, max_attempts=max_attempts, now=now)
-    [(num_taken,)] = _TAKE_AND_ENQUEUE.rows(connection, limit=limit, **values)
+    if connection.dialect.name == "sqlite":
+        _ENQUEUE.rows(connection, limit=limit, **values)
+        _TAKE.rows(connection, now=driver_now, limit=limit)
+        [(num_taken,)] = _NUM_TAKEN.rows(connection)
+    else:
+        [(num_taken,)] = _TAKE_AND_ENQUEUE.rows(connection, limit=limit, **values)
     if num_taken:
         bell.ring(session, queue)
     return int(num_taken)
@@ -417,15 +419,26 @@ _FORGIVE_CLOCK: Final = Prepared(
 )
 
 
-def _taking(_dialect: str) -> ReturningDelete[Any]:
-    """Delete due times, for SQLite; the rows are as `jobs.enqueue_adaptations` takes them."""
-    application = sa.select(UserRow.application).where(UserRow.id == _DUE_TIMES.c.user_id).scalar_subquery()
-    due = sa.select(DueRow.user_id).where(DueRow.due_at <= _NOW).order_by(DueRow.due_at).limit(_LIMIT)
+def _first_due() -> sa.Select[*tuple[Any, ...]]:
+    """The users who are due for longest, for SQLite. Two statements of one transaction select the same ones."""
     return (
-        sa.delete(_DUE_TIMES)
-        .where(_DUE_TIMES.c.user_id.in_(due))
-        .returning(raw(_DUE_TIMES.c.user_id), _DUE_TIMES.c.reason, application)
+        sa.select(DueRow.user_id, DueRow.reason)
+        .where(DueRow.due_at <= _NOW)
+        .order_by(DueRow.due_at, sa.text("due_times.rowid"))
+        .limit(_LIMIT)
     )
+
+
+def _enqueuing_first_due(dialect: str) -> sa.Insert:
+    """Enqueue trainings of due users, for SQLite, where nobody else writes meanwhile."""
+    due = _first_due().subquery("due")
+    of_users = sa.select(due, UserRow.application).join(UserRow, UserRow.id == due.c.user_id)
+    return jobs.enqueuing(dialect, of_users.order_by(due.c.user_id).subquery("in_order"))
+
+
+def _taking(_dialect: str) -> sa.Delete:
+    """Delete the due times of those who have been enqueued, for SQLite."""
+    return sa.delete(_DUE_TIMES).where(_DUE_TIMES.c.user_id.in_(sa.select(_first_due().subquery("due").c.user_id)))
 
 
 def _taking_and_enqueuing(dialect: str) -> sa.Select[Any]:
@@ -455,7 +468,9 @@ def _taking_and_enqueuing(dialect: str) -> sa.Select[Any]:
     return sa.select(sa.func.count()).select_from(taken).add_cte(enqueued)
 
 
+_ENQUEUE: Final = Prepared(_enqueuing_first_due)
 _TAKE: Final = Prepared(_taking)
+_NUM_TAKEN: Final = Prepared(lambda _: sa.select(sa.func.changes()))
 _TAKE_AND_ENQUEUE: Final = Prepared(_taking_and_enqueuing)
 
 
@@ -471,8 +486,9 @@ def scan(database: Database, settings: Settings) -> ScanReport:
         num_enqueued += batch
         if batch < SCAN_BATCH:
             break
-    with database.session() as session:
+    with database.session() as session:  # of its own: whom a job's return concerns is locked before the job
         jobs.forgive_clock(session, settings.lease_s)
+    with database.session() as session:
         reaped = jobs.reap(session, retry)
         for job in reaped.dead:
             give_up(session, job)

@@ -4,7 +4,7 @@
 
 An edit is *found* if a test fails in its own body. It is not if all tests pass, if a test cannot even be set up or
 collected, if the edited file cannot be imported, or if the tests do not end: then the edit or its tests must change.
-The table of results is written to `tests/mutants/results.md`.
+The table of results is written to `tests/mutants/results.md`; with --only, the rows of these edits alone.
 
 Each run is a fork of this process, which has imported the libraries already: a run costs what its tests cost.
 """
@@ -173,28 +173,37 @@ def main() -> None:
             (root / edit.file).write_text(original)
             rows.append((edit, outcome, note, seconds))
             print(f"{number}/{len(chosen)} {outcome:8} {seconds:5.0f} s  {edit.name}: {note}", flush=True)
-            write(options.out, rows, len(chosen))
+            write(options.out, rows, is_part=bool(options.only))
     wrong = [edit.name for edit, outcome, _, _ in rows if outcome != FOUND]
     print(f"{len(rows) - len(wrong)} of {len(rows)} found" + "".join(f"\n  not found: {name}" for name in wrong))
     sys.exit(1 if wrong else 0)
 
 
-def write(file: Path, rows: list[tuple[Edit, str, str, float]], num_chosen: int) -> None:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
-    found = sum(outcome == FOUND for _, outcome, _, _ in rows)
-    lines = [
-        "# Mutants",
-        "",
-        f"`make mutants`, {time.strftime('%Y-%m-%d')}, commit {commit.strip()}: {found} of {len(rows)} edits found, "
-        f"{num_chosen} chosen.",
-        "",
-        "| edit | breaks | file | outcome | by | s |",
-        "|---|---|---|---|---|---|",
-    ]
-    for edit, outcome, note, seconds in rows:
-        by = note.split("::")[-1].replace("|", "/")
-        lines.append(f"| {edit.name} | {edit.promise} | {edit.file} | {outcome} | {by} | {seconds:.0f} |")
-    file.write_text("\n".join(lines) + "\n")
+def write(file: Path, rows: list[tuple[Edit, str, str, float]], *, is_part: bool) -> None:
+    """Write the results. Those of a part replace the rows of their edits, and new edits come last."""
+    new = {edit.name: _line(edit, outcome, note, seconds) for edit, outcome, note, seconds in rows}
+    if is_part and file.exists():
+        kept = file.read_text().splitlines()
+        lines = [new.pop(line.removeprefix("| ").partition(" |")[0], line) for line in kept]
+    else:
+        commit = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
+        ).stdout.strip()
+        found = sum(outcome == FOUND for _, outcome, _, _ in rows)
+        lines = [
+            "# Mutants",
+            "",
+            f"`make mutants`, {time.strftime('%Y-%m-%d')}, commit {commit}: {found} of {len(rows)} edits found.",
+            "",
+            "| edit | breaks | file | outcome | by | s |",
+            "|---|---|---|---|---|---|",
+        ]
+    file.write_text("\n".join([*lines, *new.values()]) + "\n")
+
+
+def _line(edit: Edit, outcome: str, note: str, seconds: float) -> str:
+    by = note.split("::")[-1].replace("|", "/")
+    return f"| {edit.name} | {edit.promise} | {edit.file} | {outcome} | {by} | {seconds:.0f} |"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from paaplus.db.event_keys import event_key
-from paaplus.db.feedback_types import CompactTime, EventNumber, PayloadType
+from paaplus.db.feedback_types import CompactTime, EventIdType, EventNumber, PayloadType, SourceType
 from paaplus.db.tables.base import Base, partial, partial_unique
 from paaplus.db.types import enum_type
 from paaplus.ids import id_of
@@ -69,8 +69,8 @@ class FeedbackRow(Base):
     sequence: Mapped[int]
     retracts_sequence: Mapped[int | None]
     kind: Mapped[FeedbackKind] = mapped_column(enum_type(FeedbackKind, "kind"))
-    event_id: Mapped[str] = mapped_column(sa.String(128))
-    source: Mapped[str] = mapped_column(sa.String(64))
+    event_id: Mapped[str] = mapped_column(EventIdType)
+    source: Mapped[str] = mapped_column(SourceType)
     payload: Mapped[dict[str, Any]] = mapped_column(PayloadType)
     earlier_id: Mapped[bytes | None]  # of events from when `id` was a UUID
 

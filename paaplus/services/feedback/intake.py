@@ -21,7 +21,7 @@ from paaplus.db import due_times
 from paaplus.db.bulk_insert import insert_rows
 from paaplus.db.due_times import Due
 from paaplus.db.event_keys import event_key, short_digest
-from paaplus.db.feedback_types import driver_time, packed
+from paaplus.db.feedback_types import driver_time, exchanged, packed, stored_source
 from paaplus.db.index_hints import index_hint
 from paaplus.db.prepared import Prepared, as_uuid, listed, one_of
 from paaplus.db.raw_values import document_of, hex_of, moment_of
@@ -110,7 +110,7 @@ class PreparedEvent(NamedTuple):
     """An event that was checked as far as that needs no lock.
 
     `user`: the id of its user, as a key. `event_key`, `digest`: see `FeedbackRow`. `values`: of the columns that are
-    known, as the driver takes them. `error`: why it is rejected.
+    known, as the driver takes them; `stored_id`: of these, the event's id. `error`: why it is rejected.
     """
 
     event: NewEvent
@@ -118,6 +118,7 @@ class PreparedEvent(NamedTuple):
     application: str | None
     event_key: int
     digest: int
+    stored_id: str
     values: tuple[Any, ...]
     error: PaaplusError | None
 
@@ -168,7 +169,7 @@ class _LockedUser:
     due: DueState
 
 
-KnownEvents = dict[tuple[str, str], tuple[int, int, str]]  # by user and event id: sequence, body digest, kind
+KnownEvents = dict[tuple[str, str], tuple[int, int, str]]  # by user and stored id: sequence, body digest, kind
 
 
 def append(
@@ -265,7 +266,7 @@ def append_prepared(
             results.append(_rejected(event, NotFound(f"user {event.user_id} does not exist")))
             continue
         changed[item.user] = user
-        earlier = known.get((item.user, event.event_id))
+        earlier = known.get((item.user, item.stored_id))
         if earlier is not None and earlier[1] == item.digest:
             results.append(AppendResult(event.index, event.event_id, "duplicate", earlier[0]))
             continue
@@ -285,7 +286,7 @@ def append_prepared(
         key = item.event_key if item.event_key not in taken else None
         taken.add(item.event_key)
         rows.append((*item.values, key, user.feedback_sequence, received_at, retracted))
-        known[item.user, event.event_id] = (user.feedback_sequence, item.digest, event.kind.value)
+        known[item.user, item.stored_id] = (user.feedback_sequence, item.digest, event.kind.value)
         results.append(AppendResult(event.index, event.event_id, "accepted", user.feedback_sequence))
     if rows:
         insert_rows(connection, cast(sa.Table, FeedbackRow.__table__), INSERTED_COLUMNS, rows)
@@ -577,19 +578,20 @@ def _prepared(event: NewEvent, source: str, application: str | None, context: _C
     except PaaplusError as raised:
         error = raised.with_traceback(None)
     other, receipt, occurred_at = event.other_image_id, event.receipt_id, event.occurred_at
+    stored_id = exchanged(event.event_id)
     values = (
         user,
-        event.event_id,
+        stored_id,
         event.kind.value,
         (image.key if image is not None else image_id.hex) if image_id is not None else None,
         other.hex if other is not None else None,
         receipt.hex if receipt is not None else None,
         payload.text,
         digest,
-        source,
+        stored_source(source),
         driver_time(dialect, in_utc(occurred_at)) if occurred_at is not None else None,
     )
-    return PreparedEvent(event, user, application, event_key(user, event.event_id), digest, values, error)
+    return PreparedEvent(event, user, application, event_key(user, event.event_id), digest, stored_id, values, error)
 
 
 def _corrected_image(event: NewEvent, context: _Context) -> UUID:
@@ -624,7 +626,7 @@ def _check(event: NewEvent, image_id: UUID | None, payload: _Payload, context: _
 
 def _retracted_sequence(item: PreparedEvent, known: KnownEvents) -> int:
     event = item.event
-    target = known.get((item.user, event.retracts_event_id or ""))
+    target = known.get((item.user, exchanged(event.retracts_event_id or "")))
     if target is None:
         raise NotFound(f"event {event.retracts_event_id!r} of this user does not exist")
     if target[2] == FeedbackKind.RETRACTION:

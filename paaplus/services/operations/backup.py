@@ -28,7 +28,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from paaplus.db import migrate
 from paaplus.db.engine import Database, missing_file
-from paaplus.db.feedback_types import CompactTime, PayloadType
+from paaplus.db.feedback_types import CompactTime, EventIdType, PayloadType, SourceType
 from paaplus.db.tables import Base, BaseModelRow, ImageRow, MatchRow, TastePriorRow
 from paaplus.db.types import JSONType, UTCDateTime, utcnow
 from paaplus.errors import Conflict, Damaged, InvalidInput, NotFound
@@ -73,10 +73,14 @@ _KINDS: dict[str, _Kind] = {
     "float": _Kind(sa.Float(), _same, _same),
     "compact time": _Kind(CompactTime(), datetime.isoformat, datetime.fromisoformat),
     "payload": _Kind(PayloadType(), _same, _same),
+    "event id": _Kind(EventIdType(), _same, _same),
+    "source": _Kind(SourceType(), _same, _same),
 }
 _KIND_OF_TYPE: dict[type[sa.types.TypeEngine[Any]], str] = {  # the first that fits
     CompactTime: "compact time",
     PayloadType: "payload",
+    SourceType: "source",
+    EventIdType: "event id",
     sa.Uuid: "uuid",
     sa.DateTime: "time",
     sa.JSON: "json",

@@ -15,6 +15,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from paaplus.db.engine import Database
+from paaplus.db.locks import keep_users
 from paaplus.db.tables import EventRow, FeedbackRow, JobRow, PredictionReceiptRow
 from paaplus.db.tables.jobs import JobState
 from paaplus.db.types import utcnow
@@ -60,7 +61,10 @@ def _is_named() -> sa.ColumnElement[bool]:
 
 
 def _delete_older(database: Database, table: type[Any], days: int, condition: sa.ColumnElement[bool]) -> int:
-    """Delete the rows that were made before the last `days` days and meet a condition; 0 days: none."""
+    """Delete the rows that were made before the last `days` days and meet a condition; 0 days: none.
+
+    Nobody whom they are about is erased meanwhile: that deletes the same rows, in another order.
+    """
     if days == 0:
         return 0
     end = first_id_of(utcnow() - timedelta(days=days))  # ids are in order of time, and have an index
@@ -68,12 +72,19 @@ def _delete_older(database: Database, table: type[Any], days: int, condition: sa
     after = None
     while True:
         with database.session() as session:
-            query = sa.select(table.id).where(table.id < end, condition).order_by(table.id).limit(ROWS_AT_ONCE)
+            query = (
+                sa.select(table.id, table.user_id)
+                .where(table.id < end, condition)
+                .order_by(table.id)
+                .limit(ROWS_AT_ONCE)
+            )
             if after is not None:
                 query = query.where(table.id > after)
-            ids = list(session.execute(query).scalars())
-            if not ids:
+            found = session.execute(query).all()
+            if not found:
                 return total
+            ids = [row_id for row_id, _ in found]
+            keep_users(session, {user_id for _, user_id in found if user_id is not None})
             session.execute(sa.delete(table).where(table.id.in_(ids)).execution_options(synchronize_session=False))
         total += len(ids)
         after = ids[-1]

@@ -7,14 +7,28 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy.exc import StatementError
 
 from paaplus.db.engine import Database
-from paaplus.db.feedback_types import packed, unpacked
+from paaplus.db.feedback_types import KEY_PREFIX, exchanged, packed, stored_source, unpacked
 from paaplus.db.tables import FeedbackRow
 from tests.support.factories import make_base_model, make_feedback, make_image, make_receipt, make_user
 
 SCALE = {"min": 1, "max": 7}
+KEY = "01932a7c-8f3e-7c55-b7a0-3f3a5d7f00ff"
+SHORT = "~AZMqfI8-fFW3oD86XX8A_w"  # of the same bytes
+PREFIXES = st.sampled_from(["", KEY_PREFIX])
+# Texts of clients, and those that nearly are, or look like, what is stored.
+TEXTS = st.one_of(
+    st.text(max_size=64),
+    st.uuids().map(str),
+    st.uuids().map(lambda key: f"{KEY_PREFIX}{key}"),
+    st.uuids().map(lambda key: exchanged(str(key))),
+    st.from_regex("(key:)?[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", fullmatch=True),
+    st.from_regex("~{1,3}[A-Za-z0-9_-]{20,22}[AQgw]?", fullmatch=True),
+)
 
 
 @pytest.mark.parametrize(
@@ -107,3 +121,60 @@ def test_reference_of_few_events_is_checked_by_the_index_of_these(database: Data
         session.execute(sa.text(f"DELETE FROM {parents[column]} WHERE id = :id"), {"id": parent.id.hex})
         driver.set_progress_handler(None, 0)
     assert 0 < steps < 1_000
+
+
+@given(TEXTS, PREFIXES)
+def test_text_comes_back_from_what_is_stored_and_is_no_longer(text: str, prefix: str) -> None:
+    stored = exchanged(text, prefix)
+    assert exchanged(stored, prefix) == text
+    assert len(stored) <= max(len(text), len(prefix) + 36)
+
+
+@given(TEXTS, TEXTS, PREFIXES)
+def test_two_texts_are_stored_as_two(one: str, other: str, prefix: str) -> None:
+    assert (exchanged(one, prefix) == exchanged(other, prefix)) is (one == other)
+
+
+@pytest.mark.parametrize(
+    ("text", "prefix", "stored"),
+    [
+        (KEY, "", SHORT),
+        (f"key:{KEY}", KEY_PREFIX, SHORT),
+        (SHORT, "", KEY),
+        (SHORT, KEY_PREFIX, f"key:{KEY}"),
+        (KEY, KEY_PREFIX, KEY),
+        (f"key:{KEY}", "", f"key:{KEY}"),
+        (KEY.upper(), "", KEY.upper()),
+        (KEY.replace("-", ""), "", KEY.replace("-", "")),
+        (f"{KEY[:-1]}\n", "", f"{KEY[:-1]}\n"),
+        (KEY.replace("0", "\u0660"), "", KEY.replace("0", "\u0660")),  # an Arabic nought
+        (f"{SHORT[:-1]}x", "", f"{SHORT[:-1]}x"),  # the last character has bits that nothing needs
+        (f"~{SHORT}", "", f"~{SHORT}"),
+        ("review", KEY_PREFIX, "review"),
+        ("", KEY_PREFIX, ""),
+    ],
+)
+def test_only_a_uuid_as_it_is_written_and_its_short_text_change_places(text: str, prefix: str, stored: str) -> None:
+    assert exchanged(text, prefix) == stored
+    if prefix:
+        assert stored_source(text) == stored
+
+
+def test_sources_and_event_ids_are_stored_short_and_found_by_what_was_given(database: Database) -> None:
+    given_texts = [(f"key:{KEY}", KEY), (SHORT, SHORT), ("import:scores.csv", "import:1"), ("key:", "e~")]
+    with database.session() as session:
+        user, image_id = make_user(session), make_image(session).id
+        for source, event_id in given_texts:
+            make_feedback(session, user, image_id=image_id, source=source, event_id=event_id)
+        session.expire_all()
+        stored = session.execute(sa.text("SELECT source, event_id FROM feedback ORDER BY id")).all()
+        assert list(map(tuple, stored)) == [(SHORT, SHORT), (f"key:{KEY}", KEY), *given_texts[2:]]
+        found = sa.select(FeedbackRow.source, FeedbackRow.event_id).order_by(FeedbackRow.id)
+        assert list(map(tuple, session.execute(found))) == given_texts
+        for source, event_id in given_texts:
+            assert session.execute(found.where(FeedbackRow.source == source)).one() == (source, event_id)
+            assert session.execute(found.where(FeedbackRow.event_id.in_([event_id]))).one() == (source, event_id)
+        imported = found.where(FeedbackRow.source.startswith("import:", autoescape=True))
+        assert session.execute(imported).one() == given_texts[2]
+        counted = sa.select(FeedbackRow.source, sa.func.count()).group_by(FeedbackRow.source)
+        assert dict(map(tuple, session.execute(counted))) == {source: 1 for source, _ in given_texts}

@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
 
 from paaplus.db import due_times
 from paaplus.db.engine import Database
-from paaplus.db.row_sets import driver_value
 from paaplus.db.tables import DueRow, ExclusionRow, JobRow, UserRow
 from paaplus.db.tables.jobs import JobState
 from paaplus.db.types import utcnow
@@ -174,17 +173,20 @@ def test_due_users_are_found_by_an_index(database: Database) -> None:
     """So that a scan that finds nobody reads nobody."""
     with database.engine.connect() as connection:
         is_postgresql = connection.dialect.name == "postgresql"
-        take = scheduling._TAKE_AND_ENQUEUE if is_postgresql else scheduling._TAKE
-        statement, fixed, order = take._compile(connection.dialect)
-        given = {**fixed, "now": driver_value(connection.dialect.name, utcnow()), "limit": 10}
+        acts = [scheduling._TAKE_AND_ENQUEUE] if is_postgresql else [scheduling._ENQUEUE, scheduling._TAKE]
         if is_postgresql:
-            given |= jobs.adaptation_values(connection, queue="cpu", max_attempts=3, now=utcnow()) | given
             connection.exec_driver_sql("SET enable_seqscan = off")  # a table of few rows is read whole
-            plan = connection.exec_driver_sql(f"EXPLAIN {statement}", given).all()
-        else:
-            values = tuple(given[name] for name in order or ())
-            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
-    assert "ix_due_times_due_at" in str(plan), plan
+        for act in acts:
+            statement, fixed, order = act._compile(connection.dialect)
+            values = jobs.adaptation_values(connection, queue="cpu", max_attempts=3, now=utcnow())
+            given = {**fixed, **values, "limit": 10}
+            if is_postgresql:
+                plan = connection.exec_driver_sql(f"EXPLAIN {statement}", given).all()
+            else:
+                in_order = tuple(given[name] for name in order or ())
+                plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", in_order).all()
+                assert "SCAN jobs" not in str(plan), plan
+            assert "ix_due_times_due_at" in str(plan), plan
 
 
 def test_job_of_a_due_user_has_the_reason_and_the_application(database: Database, settings: Settings) -> None:
@@ -211,6 +213,24 @@ def test_longest_due_users_are_enqueued_first(database: Database, settings: Sett
     with database.session() as session:
         assert scheduling.enqueue_due(session, settings, limit=9) == 3
         assert scheduling.enqueue_due(session, settings, limit=9) == 0
+
+
+def test_users_who_are_due_at_the_same_moment_are_enqueued_part_by_part_and_none_is_lost(
+    database: Database, settings: Settings
+) -> None:
+    """On SQLite two statements must choose the same ones of them."""
+    moment = utcnow() - timedelta(hours=1)
+    with database.session() as session:
+        users = {make_user(session, next_due_at=moment).id for _ in range(20)}
+        session.execute(sa.update(DueRow).where(DueRow.user_id.in_(list(users)[::2])).values(reason="drift"))
+    done: set[UUID] = set()
+    for _ in range(7):
+        with database.session() as session:
+            assert scheduling.enqueue_due(session, settings, limit=3) == min(3, 20 - len(done))
+        done = {job.user_id for job in queued(database)}
+        with database.read_session() as session:
+            assert set(session.execute(sa.select(DueRow.user_id)).scalars()) == users - done
+    assert done == users
 
 
 def test_due_user_with_a_queued_job_keeps_that_job(database: Database, settings: Settings) -> None:

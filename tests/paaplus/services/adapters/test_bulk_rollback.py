@@ -85,11 +85,12 @@ def test_all_go_back_to_the_newest_version_from_before_the_time(deployment: Depl
     assert sorted(act for act in acts if "roll" in act) == ["bulk_rollback"] * 2 + ["rolled_back"] * 2
 
 
-def test_only_those_trained_on_a_source_go_back(deployment: Deployment) -> None:
+@pytest.mark.parametrize("source", ["key:01932a7c-8f3e-7c55-b7a0-3f3a5d7f00ff", "import:stolen.csv"])
+def test_only_those_trained_on_a_source_go_back(deployment: Deployment, source: str) -> None:
     anna, ben = trained(deployment, "anna", 0), trained(deployment, "ben", 1)
     with deployment.database.session() as session:
-        session.execute(sa.update(FeedbackRow).where(FeedbackRow.user_id == ben).values(source="key:stolen"))
-    report = roll_back(deployment, Selection(source="key:stolen"))
+        session.execute(sa.update(FeedbackRow).where(FeedbackRow.user_id == ben).values(source=source))
+    report = roll_back(deployment, Selection(source=source))
     assert [(u.user_id, u.to_number, u.error) for u in report.users] == [(ben, None, None)]
     assert deployment.active(ben) is None
     assert deployment.active(anna) is not None

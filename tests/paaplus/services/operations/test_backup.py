@@ -16,6 +16,7 @@ from paaplus.db.engine import Database
 from paaplus.db.tables import Base, FeedbackRow, UserRow
 from paaplus.db.types import utcnow
 from paaplus.errors import Conflict, Damaged, InvalidInput
+from paaplus.ids import new_id
 from paaplus.services import audit
 from paaplus.services.operations import backup, erasures
 from paaplus.services.predictions.predict import Predictor
@@ -115,6 +116,9 @@ def test_restored_deployment_has_every_row_and_serves_the_same_bits(
     database.dispose()
 
 
+_STORED_TEXTS = sa.text("SELECT source, event_id FROM feedback ORDER BY id")
+
+
 def first_user(deployment: Deployment) -> Any:
     with deployment.database.read_session() as session:
         return session.execute(sa.select(FeedbackRow.user_id).order_by(FeedbackRow.id).limit(1)).scalar_one()
@@ -125,8 +129,15 @@ def test_new_events_are_numbered_after_those_that_were_restored(
 ) -> None:
     with database.session() as session:
         user, image_id = make_user(session), make_image(session).id
-        events = [make_feedback(session, user, image_id=image_id, occurred_at=utcnow()) for _ in range(3)]
+        events = [
+            make_feedback(
+                session, user, image_id=image_id, occurred_at=utcnow(), source=f"key:{new_id()}", event_id=str(new_id())
+            )
+            for _ in range(3)
+        ]
         shown = [event.shown_id for event in events]
+        short = session.execute(_STORED_TEXTS).all()
+        assert {len(text) for row in short for text in row} == {23}
     backup.backup(database, BlobStore((tmp_path / "blobs").as_uri()), tmp_path / "backup")
 
     restore(empty_place, tmp_path / "backup")
@@ -141,6 +152,7 @@ def test_new_events_are_numbered_after_those_that_were_restored(
         assert [(event.received_at, event.occurred_at, event.event_key, event.payload) for event in found[:3]] == times
         stored = session.execute(sa.text("SELECT DISTINCT CAST(payload AS TEXT) FROM feedback")).scalars().all()
         assert all(text.startswith("[") for text in stored), "packed, as it was"
+        assert session.execute(_STORED_TEXTS).all()[:3] == short
     restored.dispose()
 
 
