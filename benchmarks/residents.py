@@ -60,8 +60,12 @@ def turns(home: Path) -> dict[str, list[float]]:
         predictors[cache_mb].answer_references(key, wanted, with_receipts=False)
         return 1e3 * (time.process_time() - started)
 
+    for cache_mb in predictors:
+        ask(cache_mb, [0])  # projects the image: a call that has to keeps no user
     for start in range(0, 20_000, 1_000):
         ask(256, list(range(start, start + 1_000)))
+    for start in 2 * list(range(0, 1_600, NUM_ASKED)):
+        ask(1, POOLS[1_600][start : start + NUM_ASKED])
     rng = random.Random(0)
     found: dict[str, list[float]] = {case: [] for case in CASES}
     for number in range(TURNS + 1):

@@ -203,10 +203,11 @@ class Predictor:
             versions_N: list[bytes | None] = []
             images_N: list[bytes] = []
             of_lists: dict[int, list[bytes]] = {}  # by list of image ids
-            for user, (_, image_ids, _) in zip(known.users, asked, strict=True):
-                parts, num = user.parts, len(image_ids)
-                users_N += [parts.user_bytes] * num
-                versions_N += [parts.version_bytes] * num
+            ids = zip(known.users.user_bytes(), known.users.version_bytes(), asked, strict=True)
+            for user_bytes, version_bytes, (_, image_ids, _) in ids:
+                num = len(image_ids)
+                users_N += [user_bytes] * num
+                versions_N += [version_bytes] * num
                 if id(image_ids) not in of_lists:
                     of_lists[id(image_ids)] = [image_id.bytes for image_id in image_ids]
                 images_N += of_lists[id(image_ids)]

@@ -284,7 +284,7 @@ def test_older_transaction_has_its_own_moment_and_leaves_nothing(world: World) -
         for _ in range(2):
             known = store.read_known(connection, since, APPLICATION, refs, image_ids)
             assert known is not None
-            facts = known.users[0].facts
+            facts = known.users.facts(0)
             assert facts is not None
             assert facts.number == 1
     assert old != world.oracle(0, 0)
