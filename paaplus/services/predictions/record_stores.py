@@ -14,6 +14,7 @@ import mmap
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Final, Protocol
@@ -118,6 +119,7 @@ class FileStore:
 
     def _open(self) -> None:
         self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115  # as long as the store
+        weakref.finalize(self, self._file.close)
         size = self.num_records * self._record_bytes
         self._file.truncate(size)  # takes no space
         mapped = mmap.mmap(self._file.fileno(), size, prot=mmap.PROT_READ)
@@ -143,6 +145,8 @@ class FileStore:
             raise OSError("not all was written")
 
     def erase(self, number: int) -> None:
+        if not self.num_records:  # given up, so it goes
+            return
         try:
             self._write(number, bytes(self._record_bytes))
         except OSError as error:  # nobody reads it, and the file goes with the process

@@ -27,7 +27,8 @@ from uuid import UUID
 import numpy as np
 
 from paaplus.scoring.taste_rows import RowForm
-from paaplus.services.predictions.record_stores import FileStore, MemoryStore, RecordStore
+from paaplus.services.predictions.record_stores import FileStore, MemoryStore
+from paaplus.services.predictions.record_tiers import Tier
 from paaplus.services.predictions.served_records import Extra, ServedUsers, record_of
 from paaplus.services.predictions.serving_changes import Changes, Position
 
@@ -58,39 +59,6 @@ class Found(NamedTuple):
     users: ServedUsers
     missing: list[int]
     may_repeat: bool
-
-
-class _Tier:
-    """The slots of one store, and the clock that goes round them.
-
-    Args:
-        first: number of its first slot.
-        store: of the records.
-        user_bytes: of memory for a user.
-    """
-
-    def __init__(self, first: int, store: RecordStore, user_bytes: int) -> None:
-        self.first, self.store, self.user_bytes = first, store, user_bytes
-        self.owners: list[tuple[bytes, str, str] | None] = []  # user, application, reference
-        self.free: list[int] = []
-        self.num_users = 0
-        self.size_bytes = 0  # of memory
-        self.hand = 0  # the next that the clock looks at
-        self.num_steps = 0
-
-    def take(self) -> int | None:
-        """A free slot, if there is one."""
-        if self.free:
-            return self.free.pop()
-        if not self.store.is_ready(len(self.owners)):
-            return None
-        self.owners.append(None)
-        return self.first + len(self.owners) - 1
-
-    @property
-    def turns(self) -> float:
-        """How often the clock went round."""
-        return self.num_steps / len(self.owners)
 
 
 class Residents:
@@ -126,7 +94,7 @@ class Residents:
         self._extras: dict[int, Extra] = {}  # by slot
         self._has_extra_S = np.empty(0, bool)
         self._is_used_S = np.empty(0, bool)
-        self._tiers: list[_Tier] = []  # the memory's, and the file's if there is one
+        self._tiers: list[Tier] = []  # the memory's, and the file's if there is one
         self._unwritten: dict[int, int] = {}  # places of users who have a slot and no record yet, by slot
         self._num_waiting = 0  # of those who were read while there was no room
 
@@ -210,7 +178,7 @@ class Residents:
                 return
             by_ref, room = self._by_ref.setdefault(application, {}), self._room()
             most = sum(tier.store.num_records for tier in self._tiers) // 2
-            num_kept = 0
+            num_kept, is_full = 0, False
             for place, (ref, user) in enumerate(zip(refs_M, users.user_bytes(), strict=True)):
                 if num_kept == most:
                     break
@@ -223,9 +191,12 @@ class Residents:
                     continue
                 extra = users.extras.get(place)
                 extra_bytes = extra.size_bytes if extra is not None else 0
-                slot = self._slot_for(extra_bytes, room)
+                slot = self._free_slot(extra_bytes, room) if not is_full else None
                 if slot is None:
-                    continue
+                    is_full = True
+                    self._num_waiting += 1
+                    if self._num_waiting % LET_IN or (slot := self._slot_of_another(extra_bytes, room)) is None:
+                        continue
                 tier = self._tier_of(slot)
                 tier.num_users += 1
                 tier.size_bytes += tier.user_bytes + extra_bytes
@@ -239,29 +210,30 @@ class Residents:
             self._write(users.record_U.view(_raw(base.form)))
             self._shrink()
 
-    def _slot_for(self, extra_bytes: int, room: int) -> int | None:
-        """A slot for one more user; None: this one is not let in.
+    def _free_slot(self, extra_bytes: int, room: int) -> int | None:
+        """A slot for one more user, in memory or in the file; None: there is no room.
 
         Args:
-            extra_bytes: beside the record.
+            extra_bytes: of memory beside the record.
             room: bytes of memory for all.
         """
-        memory = self._tiers[0]
-        if self.size_bytes + memory.user_bytes + extra_bytes <= room and (slot := memory.take()) is not None:
+        memory, used = self._tiers[0], self.size_bytes
+        if used + memory.user_bytes + extra_bytes <= room and (slot := memory.take()) is not None:
             return slot
         needed = OVERHEAD_BYTES + extra_bytes
         while len(self._tiers) > 1 and self._tiers[1].size_bytes + needed <= FILE_SHARE * room:
             if self.size_bytes + needed <= room:
-                if (slot := self._tiers[1].take()) is not None:
-                    return slot
-                break
+                return self._tiers[1].take()
             if not self._move_one(room):
-                break
-        self._num_waiting += 1
-        if self._num_waiting % LET_IN or not self._by_user:
+                return None
+        return None
+
+    def _slot_of_another(self, extra_bytes: int, room: int) -> int | None:
+        """The slot of a user who was not asked for lately, who is dropped; None: it is not enough."""
+        if not self._by_user:
             return None
         tier = self._oldest()
-        self._drop_slot(self._chosen(tier))
+        self._drop_slot(tier.chosen(self._is_used_S))
         return tier.take() if self.size_bytes + tier.user_bytes + extra_bytes <= room else None
 
     def _move_one(self, room: int) -> bool:
@@ -276,7 +248,7 @@ class Residents:
         new = file.take()
         if new is None:
             return False
-        old = self._chosen(memory)
+        old = memory.chosen(self._is_used_S)
         if old in self._unwritten:
             self._unwritten[new] = self._unwritten.pop(old)
         elif not file.store.write([new - file.first], memory.store.read(np.array([old]))):
@@ -363,19 +335,19 @@ class Residents:
             self._base = base
             record_bytes = record_of(base.form).itemsize
             memory = MemoryStore(max(1, self._max_bytes // (OVERHEAD_BYTES + record_bytes)), record_bytes)
-            self._tiers = [_Tier(0, memory, OVERHEAD_BYTES + record_bytes)]
+            self._tiers = [Tier(0, memory, OVERHEAD_BYTES + record_bytes)]
             most = min(self._file_bytes // record_bytes, int(FILE_SHARE * self._max_bytes) // OVERHEAD_BYTES)
             if self._folder is not None and most:
                 file = FileStore(self._folder, most, record_bytes)
-                self._tiers.append(_Tier(memory.num_records, file, OVERHEAD_BYTES))
+                self._tiers.append(Tier(memory.num_records, file, OVERHEAD_BYTES))
         else:
-            self._tiers = [_Tier(tier.first, tier.store.empty(), tier.user_bytes) for tier in self._tiers]
+            self._tiers = [Tier(tier.first, tier.store.empty(), tier.user_bytes) for tier in self._tiers]
         num_slots = sum([tier.store.num_records for tier in self._tiers])
         # Memory is taken where something is written.
         self._is_used_S, self._has_extra_S = np.zeros(num_slots, bool), np.zeros(num_slots, bool)
         self._by_ref, self._by_user, self._more_refs, self._extras = {}, {}, {}, {}
 
-    def _tier_of(self, slot: int) -> _Tier:
+    def _tier_of(self, slot: int) -> Tier:
         return self._tiers[0] if slot < self._tiers[0].store.num_records else self._tiers[1]
 
     def _drop(self, user_id: Any) -> None:
@@ -411,24 +383,11 @@ class Residents:
         room = self._room()
         while self.size_bytes > room and self._by_user:
             if not self._move_one(room):
-                self._drop_slot(self._chosen(self._oldest()))
+                self._drop_slot(self._oldest().chosen(self._is_used_S))
 
-    def _oldest(self) -> _Tier:
+    def _oldest(self) -> Tier:
         """Where the next user is dropped, so that all clocks go round together; there is one at least."""
         return min([tier for tier in self._tiers if tier.num_users], key=lambda tier: tier.turns)
-
-    def _chosen(self, tier: _Tier) -> int:
-        """The slot of a user who was not asked for since the clock came by; there is one at least."""
-        while True:
-            number = tier.hand
-            tier.hand = (number + 1) % len(tier.owners)
-            tier.num_steps += 1
-            slot = tier.first + number
-            if tier.owners[number] is None:
-                continue
-            if not self._is_used_S[slot]:
-                return slot
-            self._is_used_S[slot] = False
 
 
 def _raw(form: RowForm) -> np.dtype[Any]:

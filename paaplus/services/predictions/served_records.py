@@ -6,7 +6,7 @@ Shape letters: U = users of a call, M = users that were read, K = numbers of a r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import compress
 from typing import Any, Final, NamedTuple
@@ -30,6 +30,8 @@ from paaplus.services.predictions.serving import (
 )
 
 ID_BYTES: Final = 16
+QUOTED_ID: Final = 38  # characters
+_GROUPS: Final = ((1, 0, 8), (10, 8, 12), (15, 12, 16), (20, 16, 20), (25, 20, 32))  # of an id's digits: place, digits
 TEXT_BYTES: Final = 352  # of the longest text
 REASONS: Final[tuple[SourceReason, ...]] = (
     "no_adapter",
@@ -48,8 +50,9 @@ def record_of(form: RowForm) -> np.dtype[Any]:
     """The form of records.
 
     `number_K`: of the adapter. `user`, `version`: ids. `trained_us`: when the version was trained, in microseconds
-    since 1970. `reason`: place in `REASONS`. `text`: the user's id, the adapter and the match as parts of JSON, each
-    on a line (`ServedTexts`). A version whose adapter does not give the scores is not told, so the record has none.
+    since 1970. `reason`: place in `REASONS`. `text`: the user's id, the adapter and the match as parts of JSON
+    (`ServedTexts`), with the places where the last two end. A version whose adapter does not give the scores is not
+    told, so the record has none.
     """
     return np.dtype(
         [
@@ -58,6 +61,8 @@ def record_of(form: RowForm) -> np.dtype[Any]:
             ("version", f"V{ID_BYTES}"),
             ("trained_us", np.int64),
             ("reason", np.int64),
+            ("adapter_end", np.int32),
+            ("match_end", np.int32),
             ("text", f"S{TEXT_BYTES}"),
         ]
     )
@@ -118,7 +123,8 @@ class ServedUsers:
 
     def put(self, places: Sequence[int], record_M: np.ndarray, extras: Mapping[int, Extra]) -> None:
         """Add users that were read; `extras` by their places in `record_M`."""
-        self.record_U[places] = record_M
+        as_bytes = np.dtype(f"V{record_M.itemsize}")  # copied faster than fields
+        self.record_U.view(as_bytes)[places] = record_M.view(as_bytes)
         self.extras = {**self.extras, **{places[place]: extra for place, extra in extras.items()}}
 
     def only(self, places: Sequence[int]) -> ServedUsers:
@@ -152,13 +158,22 @@ class ServedUsers:
         return [_source_of(reason) for reason in self.record_U["reason"].tolist()]
 
     def texts(self) -> ServedTexts:
-        if not len(self.record_U):
-            return ServedTexts([], [], [], [])
-        lines = b"\n".join(self.record_U["text"].tolist()).decode().split("\n")
-        trained_us: list[int | None] = self.record_U["trained_us"].tolist()
-        for place in np.flatnonzero(self.record_U["reason"] < _ACTIVE).tolist():
+        record_U = self.record_U
+        whole = record_U["text"].tobytes().decode()  # one text: to cut it is much cheaper than to decode each
+        start_U = np.arange(0, len(whole), TEXT_BYTES)
+        starts = start_U.tolist()
+        users = [whole[start : start + QUOTED_ID] for start in starts]
+        ends = (start_U + record_U["adapter_end"]).tolist()
+        adapters = [whole[start + QUOTED_ID : end] for start, end in zip(starts, ends, strict=True)]
+        if (record_U["match_end"] == record_U["adapter_end"]).all():
+            matches = ["null"] * len(starts)
+        else:
+            match_ends = (start_U + record_U["match_end"]).tolist()
+            matches = [whole[start:end] or "null" for start, end in zip(ends, match_ends, strict=True)]
+        trained_us: list[int | None] = record_U["trained_us"].tolist()
+        for place in np.flatnonzero(record_U["reason"] < _ACTIVE).tolist():
             trained_us[place] = None
-        return ServedTexts(lines[0::3], lines[1::3], lines[2::3], trained_us)
+        return ServedTexts(users, adapters, matches, trained_us)
 
     def user_id(self, place: int) -> UUID:
         return UUID(bytes=self.record_U["user"][place].tobytes())
@@ -173,19 +188,20 @@ class ServedUsers:
         record = self.record_U[place]
         if record["reason"] < _ACTIVE:
             return None
-        user, adapter, match = record["text"].decode().split("\n")
+        text = record["text"].decode()
+        adapter, match = text[QUOTED_ID : record["adapter_end"]], text[record["adapter_end"] :]
         told = from_json(f"{{{adapter}0}}}}")["adapter"]  # the text ends before the age
         trained_at = moment_of(int(record["trained_us"]))
         assert trained_at is not None, "every version has a time"
         reason, extra = int(record["reason"]), self.extras.get(place)
         return ServedAdapter(
-            UUID(user[1:-1]),
+            self.user_id(place),
             UUID(told["id"]),
             told["number"],
             told["digest"],
             self._base_digest,
             trained_at,
-            UUID(match[1:-1]) if match != "null" else None,
+            UUID(match[1:-1]) if match else None,
             extra.preference if extra is not None else None,
             next((kind for kind, of_kind in _MATCHED.items() if of_kind == reason), None),
         )
@@ -210,38 +226,56 @@ def write_facts(
         versions: None: the user has none.
         is_personal_M: whether the version's adapter gives the scores.
     """
-    user_hex = list(map(_hex_of, users))
-    record_M["user"] = np.frombuffer(bytes.fromhex("".join(user_hex)), f"V{ID_BYTES}")
-    texts: list[bytes] = []
+    is_personal = np.array(is_personal_M, bool)
+    user_hex, personal = list(map(_hex_of, users)), list(compress(versions, is_personal_M))
+    version_hex = [_hex_of(version[0]) for version in personal if version is not None]
+    quoted = dict(zip(user_hex, _quoted(user_hex), strict=True))
+    told = iter(_told([version for version in personal if version is not None], _quoted(version_hex)))
+    texts: list[str] = []
+    adapter_ends: list[int] = []
     reasons: list[int] = []
-    version_hex: list[str] = []
     trained_us: list[int] = []
-    for user, version, is_personal in zip(user_hex, versions, is_personal_M, strict=True):
-        if not is_personal or version is None:
-            reason = _NO_VERSION if version is None else _OTHER_BASE
-            reasons.append(reason)
-            texts.append(f"{_quoted(user)}\n{NO_VERSION_TEXT % REASONS[reason]}\nnull".encode())
-            continue
-        version_id, number, digest, _, created_at, match_id, _, _, matched = version[:9]
-        moment = moment_of(created_at)
-        assert moment is not None, "every version has a time"
-        source, named = source_of_match(None) if matched is None else source_of_match(MatchKind(matched))
-        reasons.append(_ACTIVE if matched is None else _MATCHED[MatchKind(matched)])
-        version_hex.append(_hex_of(version_id))
-        trained_us.append(microseconds(moment))
+    for user, version, is_told in zip(user_hex, versions, is_personal_M, strict=True):
+        if is_told:
+            reason, adapter, match, moment_us = next(told)
+            trained_us.append(moment_us)
+        else:
+            reason, match = _NO_VERSION if version is None else _OTHER_BASE, ""
+            adapter = NO_VERSION_TEXT % REASONS[reason]
+        texts.append(f"{quoted[user]}{adapter}{match}")
+        adapter_ends.append(QUOTED_ID + len(adapter))
+        reasons.append(reason)
+    text_ends = list(map(len, texts))
+    assert max(text_ends, default=0) <= TEXT_BYTES, "every part has a bound"
+    record_M["user"] = np.frombuffer(bytes.fromhex("".join(user_hex)), f"V{ID_BYTES}")
+    record_M["text"] = list(map(str.encode, texts))
+    record_M["reason"], record_M["adapter_end"], record_M["match_end"] = reasons, adapter_ends, text_ends
+    record_M["version"][is_personal] = np.frombuffer(bytes.fromhex("".join(version_hex)), f"V{ID_BYTES}")
+    record_M["trained_us"][is_personal] = trained_us
+
+
+def _told(versions: Sequence[VersionRow], ids: Sequence[str]) -> Iterator[tuple[int, str, str, int]]:
+    """Of each version: place in `REASONS`, what answers say of it up to its age, its match (empty: none), and when it
+    was trained, in microseconds since 1970.
+
+    Args:
+        ids: as JSON.
+    """
+    moments = [version[4] for version in versions]
+    if moments and isinstance(moments[0], str):  # UTC, without a time zone
+        trained_us = np.array(moments, "datetime64[us]").view(np.int64)
+    else:
+        trained_us = np.array([microseconds(moment) for moment in moments], np.int64)
+    times = np.datetime_as_string(trained_us.view("datetime64[us]")).tolist()
+    for version, version_id, time, moment_us in zip(versions, ids, times, trained_us.tolist(), strict=True):
+        _, number, digest, _, _, match_id, _, _, matched = version
+        reason = _ACTIVE if matched is None else _MATCHED[MatchKind(matched)]
         # Ids, digests, numbers, times and the words of a source have no character that JSON would read.
-        trained_at = moment.isoformat().replace("+00:00", "Z")
-        text = (
-            f'{_quoted(user)}\n"source":"{source}","source_reason":"{named}","adapter":{{'
-            f'"id":{_quoted(version_hex[-1])},"number":{number},"digest":"{digest}","trained_at":"{trained_at}","age_s":\n'
-            f"{'null' if match_id is None else _quoted(_hex_of(match_id))}"
+        adapter = (
+            f'"source":"{_source_of(reason)}","source_reason":"{REASONS[reason]}","adapter":{{"id":{version_id},'
+            f'"number":{number},"digest":"{digest}","trained_at":"{time.removesuffix(".000000")}Z","age_s":'
         )
-        texts.append(text.encode())
-    assert max(map(len, texts), default=0) <= TEXT_BYTES, "every part has a bound"
-    record_M["text"], record_M["reason"] = texts, reasons
-    personal = list(compress(range(len(reasons)), is_personal_M))
-    record_M["version"][personal] = np.frombuffer(bytes.fromhex("".join(version_hex)), f"V{ID_BYTES}")
-    record_M["trained_us"][personal] = trained_us
+        yield reason, adapter, "" if match_id is None else _quoted([_hex_of(match_id)])[0], moment_us
 
 
 def extra_of(version: VersionRow | None, adapter: Adapter | None) -> Extra | None:
@@ -262,6 +296,12 @@ def _hex_of(raw_id: Any) -> str:
     return raw_id.hex if isinstance(raw_id, UUID) else raw_id
 
 
-def _quoted(digits: str) -> str:
-    """An id as JSON."""
-    return f'"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"'
+def _quoted(ids: Sequence[str]) -> list[str]:
+    """Ids of 32 digits as JSON: of many at once, a third of what each alone takes."""
+    digit_MC = np.frombuffer("".join(ids).encode(), np.uint8).reshape(-1, 32)
+    text_MC = np.full((len(ids), QUOTED_ID), ord("-"), np.uint8)
+    text_MC[:, [0, -1]] = ord('"')
+    for first, start, end in _GROUPS:
+        text_MC[:, first : first + end - start] = digit_MC[:, start:end]
+    whole = text_MC.tobytes().decode()
+    return [whole[start : start + QUOTED_ID] for start in range(0, len(whole), QUOTED_ID)]
