@@ -115,6 +115,8 @@ class FileStore:
         if not hasattr(os, "posix_fallocate"):
             raise OSError("this system takes no disk space ahead")
         os.posix_fallocate(self._file.fileno(), start, size)
+        if not start:
+            self._check()
         self._num_ready = (start + size) // self._record_bytes
 
     def _open(self) -> None:
@@ -124,6 +126,13 @@ class FileStore:
         self._file.truncate(size)  # takes no space
         mapped = mmap.mmap(self._file.fileno(), size, prot=mmap.PROT_READ)
         self._record_S = np.frombuffer(mapped, self._record_S.dtype)
+
+    def _check(self) -> None:
+        """Some network file systems do not show in memory what was written."""
+        for byte in (b"\1", b"\2"):
+            self._write(0, byte * self._record_bytes)
+            if self._record_S[0].tobytes() != byte * self._record_bytes:
+                raise OSError("what is written is not what is read")
 
     def read(self, number_P: np.ndarray) -> np.ndarray:
         return self._record_S.take(number_P, 0, mode="clip")

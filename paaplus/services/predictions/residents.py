@@ -18,7 +18,8 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import repeat
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -80,12 +81,12 @@ class Residents:
         self.num_hits = 0
         self.num_file_hits = 0
         self.num_misses = 0
-        self._begin()
+        self._lock = threading.Lock()
+        self._clear()
         _EVERYWHERE.add(self)
 
-    def _begin(self) -> None:
-        """As a process begins."""
-        self._lock = threading.Lock()
+    def _clear(self) -> None:
+        """Know nothing, as a process that begins."""
         self._position: Position | None = None
         self._base: Base | None = None
         self._by_ref: dict[str, dict[str, int]] = {}  # slots by application and reference
@@ -97,6 +98,16 @@ class Residents:
         self._tiers: list[Tier] = []  # the memory's, and the file's if there is one
         self._unwritten: dict[int, int] = {}  # places of users who have a slot and no record yet, by slot
         self._num_waiting = 0  # of those who were read while there was no room
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Work alone. Who is stopped in the middle, by a time limit or a lack of memory, leaves nothing half done."""
+        with self._lock:
+            try:
+                yield
+            except BaseException:
+                self._clear()
+                raise
 
     def __len__(self) -> int:
         return len(self._by_user)
@@ -128,7 +139,7 @@ class Residents:
             base: the base model that is served at that moment.
             refs: different references.
         """
-        with self._lock:
+        with self._all_or_nothing():
             by_ref = self._by_ref.get(application, {}) if self._catch_up(changes, base) else {}
             slot_U = np.fromiter(map(by_ref.get, refs, repeat(-1)), np.int64, len(refs))
             missing = np.flatnonzero(slot_U < 0).tolist()
@@ -173,7 +184,7 @@ class Residents:
             refs_M: their references in this application.
             users: the users of these references.
         """
-        with self._lock:
+        with self._all_or_nothing():
             if position is None or self._position is None or position[:2] != self._position[:2] or base != self._base:
                 return
             by_ref, room = self._by_ref.setdefault(application, {}), self._room()
@@ -297,13 +308,13 @@ class Residents:
 
     def forget(self) -> None:
         """Drop everything: nothing tells of changes."""
-        with self._lock:
+        with self._all_or_nothing():
             if self._position is not None and self._base is not None:
                 self._forget(self._base, None)
 
     def shrink(self) -> None:
         """Drop users until the others have room."""
-        with self._lock:
+        with self._all_or_nothing():
             self._shrink()
 
     def _catch_up(self, changes: Changes, base: Base) -> bool:
@@ -398,7 +409,8 @@ def _raw(form: RowForm) -> np.dtype[Any]:
 def _begin_in_child() -> None:
     """A forked process has its parent's file, which the parent goes on to write: it knows nobody."""
     for residents in list(_EVERYWHERE):
-        residents._begin()
+        residents._lock = threading.Lock()  # another thread of the parent may have had it
+        residents._clear()
 
 
 if hasattr(os, "register_at_fork"):

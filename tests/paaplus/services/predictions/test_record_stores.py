@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import os
@@ -201,7 +202,7 @@ def test_folder_that_takes_no_file_costs_only_speed(
     assert 0.5 * MEMORY_BYTES < residents.size_bytes <= MEMORY_BYTES, "memory has what it would have without a file"
 
 
-@pytest.mark.parametrize("num_good", [0, 1, 3])
+@pytest.mark.parametrize("num_good", [2, 3, 5])
 def test_file_that_cannot_be_written_is_given_up(world: World, monkeypatch: pytest.MonkeyPatch, num_good: int) -> None:
     write, num_written = os.pwrite, [0]
 
@@ -219,6 +220,37 @@ def test_file_that_cannot_be_written_is_given_up(world: World, monkeypatch: pyte
     assert len(residents._tiers) == 1
     assert 0 < len(residents) < NUM_USERS
     assert 0 < residents.size_bytes <= MEMORY_BYTES
+
+
+def test_file_that_does_not_show_what_is_written_is_not_used(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "pwrite", lambda _, data, __: len(data))
+    predictor = bounded(world, MEMORY_BYTES, FILE_BYTES)
+    for _ in range(6):
+        assert [bits(item) for item in ask(world, predictor, NAMES).items] == expected(world)
+    assert predictor.store._residents.num_in_file == 0
+
+
+@pytest.mark.parametrize("where", ["_write", "_drop_slot", "_move_one", "_read"])
+def test_call_that_is_stopped_in_the_middle_leaves_nothing_half_done(
+    world: World, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    predictor = with_file(world)
+    residents = predictor.store._residents
+    for seed in (700, 800):
+        with world.database.session() as session:
+            for i in range(NUM_USERS - 1):
+                world.set_adapter(session, i, seed=seed + i)
+
+        def stop(*_: Any) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched, contextlib.suppress(KeyboardInterrupt):
+            patched.setattr(residents, where, stop)
+            for _ in range(5):
+                ask(world, predictor, NAMES)
+        for _ in range(5):
+            assert [bits(item) for item in ask(world, predictor, NAMES).items] == expected(world)
+        assert residents.num_in_file > 0
 
 
 def test_setting_of_nothing_means_no_file(world: World) -> None:
