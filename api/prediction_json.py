@@ -81,14 +81,14 @@ def _items_of_columns(answer: Answer, columns: ScoredColumns, now: datetime) -> 
     images: list[str] = []
     heads: list[str] = []
     ends: list[str] = []
-    sources = _sources(of_users, now)
-    for user, source, match, (_, asked_ids, asked_places) in zip(
-        of_users.users, sources, of_users.matches, columns.asked_U, strict=True
+    ages = _closed_ages(of_users, now)
+    for user, adapter, age, match, (_, asked_ids, asked_places) in zip(
+        of_users.users, of_users.adapters, ages, of_users.matches, columns.asked_U, strict=True
     ):
         if (of_user := image_ids.get(id(asked_ids))) is None:
             of_user = image_ids[id(asked_ids)] = id_texts(asked_ids)
         head, num = f'{{"user_id":{user},"image_id":"', len(of_user)
-        end = f'}},{source},"confidence":null,"preference":null,"branches":null,"match_id":{match}{of_base}'
+        end = f'}},{adapter}{age},"confidence":null,"preference":null,"branches":null,"match_id":{match}{of_base}'
         places += asked_places
         images += of_user
         if num == 1:
@@ -178,22 +178,22 @@ def _source(user: UserScores, of_version: AnswerParts | None, age_s: str) -> str
     return f"{of_version.adapter}{age_s}}}"
 
 
-def _sources(of_users: ServedTexts, now: datetime) -> list[str]:
-    """Where the scores of each user come from, and a `ServedAdapterOut`."""
-    ages = _age_texts(of_users.trained_us, microseconds(now))
-    texts = [f"{adapter}{age_s}}}" for adapter, age_s in zip(of_users.adapters, ages, strict=True)]
-    for place, trained_us in enumerate(of_users.trained_us):
-        if trained_us is None:
-            texts[place] = of_users.adapters[place]
-    return texts
+def _closed_ages(of_users: ServedTexts, now: datetime) -> list[str]:
+    """What follows each of `ServedTexts.adapters`: the age, and the end of a `ServedAdapterOut`, if there is one."""
+    ages = [f"{age_s}}}" for age_s in _age_texts(of_users.trained_us, microseconds(now))]
+    if None in of_users.trained_us:
+        return ["" if each is None else age for each, age in zip(of_users.trained_us, ages, strict=True)]
+    return ages
 
 
 def _columns_of_columns(answer: Answer, columns: ScoredColumns, now: datetime) -> str:
     """The compact answer of items that are all scored and plain."""
     of_users = columns.users.texts()
     users = [
-        f'{{"user_id":{user},{source},"preference":null,"match_id":{match}}}'
-        for user, source, match in zip(of_users.users, _sources(of_users, now), of_users.matches, strict=True)
+        f'{{"user_id":{user},{adapter}{age},"preference":null,"match_id":{match}}}'
+        for user, adapter, age, match in zip(
+            of_users.users, of_users.adapters, _closed_ages(of_users, now), of_users.matches, strict=True
+        )
     ]
     places = list(chain.from_iterable([places for _, _, places in columns.asked_U]))
     order_N = np.empty(len(places), np.int64)

@@ -18,8 +18,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import repeat
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -30,7 +29,7 @@ import numpy as np
 from paaplus.scoring.taste_rows import RowForm
 from paaplus.services.predictions.record_stores import FileStore, MemoryStore
 from paaplus.services.predictions.record_tiers import Tier
-from paaplus.services.predictions.served_records import Extra, ServedUsers, record_of
+from paaplus.services.predictions.served_records import Extra, ServedUsers, forms_of
 from paaplus.services.predictions.serving_changes import Changes, Position
 
 OVERHEAD_BYTES: Final = 350  # of a user beside the record: two places in dictionaries, keys, a slot; measured
@@ -62,6 +61,28 @@ class Found(NamedTuple):
     may_repeat: bool
 
 
+class _AllOrNothing:
+    """Who works alone, and is stopped in the middle by a time limit or a lack of memory, leaves nothing half done.
+
+    Args:
+        clear: leaves nothing at all.
+    """
+
+    def __init__(self, clear: Callable[[], None]) -> None:
+        self._clear = clear
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is not None:
+                self._clear()
+        finally:
+            self._lock.release()
+
+
 class Residents:
     """The users whom one process knows, for one base model at a time.
 
@@ -81,7 +102,7 @@ class Residents:
         self.num_hits = 0
         self.num_file_hits = 0
         self.num_misses = 0
-        self._lock = threading.Lock()
+        self._all_or_nothing = _AllOrNothing(self._clear)
         self._clear()
         _EVERYWHERE.add(self)
 
@@ -99,16 +120,6 @@ class Residents:
         self._unwritten: dict[int, int] = {}  # places of users who have a slot and no record yet, by slot
         self._num_waiting = 0  # of those who were read while there was no room
 
-    @contextmanager
-    def _all_or_nothing(self) -> Iterator[None]:
-        """Work alone. Who is stopped in the middle, by a time limit or a lack of memory, leaves nothing half done."""
-        with self._lock:
-            try:
-                yield
-            except BaseException:
-                self._clear()
-                raise
-
     def __len__(self) -> int:
         return len(self._by_user)
 
@@ -124,7 +135,7 @@ class Residents:
     @property
     def file_size_bytes(self) -> int:
         """Of records in the file that are in use."""
-        return self.num_in_file * record_of(self._base.form).itemsize if self._base is not None else 0
+        return self.num_in_file * forms_of(self._base.form).record.itemsize if self._base is not None else 0
 
     @property
     def position(self) -> Position | None:
@@ -139,22 +150,24 @@ class Residents:
             base: the base model that is served at that moment.
             refs: different references.
         """
-        with self._all_or_nothing():
+        forms = forms_of(base.form)
+        with self._all_or_nothing:
             by_ref = self._by_ref.get(application, {}) if self._catch_up(changes, base) else {}
-            slot_U = np.fromiter(map(by_ref.get, refs, repeat(-1)), np.int64, len(refs))
-            missing = np.flatnonzero(slot_U < 0).tolist()
-            if not missing:
-                record_U, extras = self._read(slot_U) if refs else (np.empty(0, _raw(base.form)), {})
+            slots = list(map(by_ref.get, refs, repeat(-1)))
+            if slots and -1 not in slots:
+                missing: list[int] = []
+                record_U, extras = self._read(np.array(slots))
             else:
-                record_U, extras = np.empty(len(refs), _raw(base.form)), {}
-                places = np.flatnonzero(slot_U >= 0)
-                if len(places):
-                    record_U[places], of_known = self._read(slot_U[places])
-                    extras = {int(places[place]): extra for place, extra in of_known.items()}
+                missing = [place for place, slot in enumerate(slots) if slot == -1]
+                record_U, extras = np.empty(len(refs), forms.raw), {}
+                places = [place for place, slot in enumerate(slots) if slot != -1]
+                if places:
+                    record_U[places], of_known = self._read(np.array([slots[place] for place in places]))
+                    extras = {places[place]: extra for place, extra in of_known.items()}
             self.num_hits += len(refs) - len(missing)
             self.num_misses += len(missing)
             may_repeat = bool(missing or self._more_refs)
-        return Found(ServedUsers(base.digest, record_U.view(record_of(base.form)), extras), missing, may_repeat)
+        return Found(ServedUsers(base.digest, record_U.view(forms.record), extras), missing, may_repeat)
 
     def _read(self, slot_P: np.ndarray) -> tuple[np.ndarray, dict[int, Extra]]:
         """Copies of records, and by place what they do not hold."""
@@ -184,7 +197,7 @@ class Residents:
             refs_M: their references in this application.
             users: the users of these references.
         """
-        with self._all_or_nothing():
+        with self._all_or_nothing:
             if position is None or self._position is None or position[:2] != self._position[:2] or base != self._base:
                 return
             by_ref, room = self._by_ref.setdefault(application, {}), self._room()
@@ -218,7 +231,7 @@ class Residents:
                     self._extras[slot] = extra
                 self._unwritten[slot] = place
                 num_kept += 1
-            self._write(users.record_U.view(_raw(base.form)))
+            self._write(users.record_U.view(forms_of(base.form).raw))
             self._shrink()
 
     def _free_slot(self, extra_bytes: int, room: int) -> int | None:
@@ -308,13 +321,13 @@ class Residents:
 
     def forget(self) -> None:
         """Drop everything: nothing tells of changes."""
-        with self._all_or_nothing():
+        with self._all_or_nothing:
             if self._position is not None and self._base is not None:
                 self._forget(self._base, None)
 
     def shrink(self) -> None:
         """Drop users until the others have room."""
-        with self._all_or_nothing():
+        with self._all_or_nothing:
             self._shrink()
 
     def _catch_up(self, changes: Changes, base: Base) -> bool:
@@ -344,7 +357,7 @@ class Residents:
         self._position = position
         if self._base != base:
             self._base = base
-            record_bytes = record_of(base.form).itemsize
+            record_bytes = forms_of(base.form).record.itemsize
             memory = MemoryStore(max(1, self._max_bytes // (OVERHEAD_BYTES + record_bytes)), record_bytes)
             self._tiers = [Tier(0, memory, OVERHEAD_BYTES + record_bytes)]
             most = min(self._file_bytes // record_bytes, int(FILE_SHARE * self._max_bytes) // OVERHEAD_BYTES)
@@ -401,15 +414,10 @@ class Residents:
         return min([tier for tier in self._tiers if tier.num_users], key=lambda tier: tier.turns)
 
 
-def _raw(form: RowForm) -> np.dtype[Any]:
-    """Records as bytes: these are copied several times as fast as fields."""
-    return np.dtype(f"V{record_of(form).itemsize}")
-
-
 def _begin_in_child() -> None:
     """A forked process has its parent's file, which the parent goes on to write: it knows nobody."""
     for residents in list(_EVERYWHERE):
-        residents._lock = threading.Lock()  # another thread of the parent may have had it
+        residents._all_or_nothing = _AllOrNothing(residents._clear)  # another thread of the parent may be in it
         residents._clear()
 
 

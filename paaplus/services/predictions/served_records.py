@@ -42,19 +42,27 @@ REASONS: Final[tuple[SourceReason, ...]] = (
     "matched_combination",
 )
 _NO_VERSION, _OTHER_BASE, _ACTIVE = range(3)  # places in `REASONS`; from the last on, the scores are personal
+_SOURCES: Final[tuple[Source, ...]] = ("base", "base", "adapter", "match", "match", "match")  # of each reason
 _MATCHED: Final = {kind: REASONS.index(source_of_match(kind)[1]) for kind in MatchKind}
 
 
-@lru_cache(8)
-def record_of(form: RowForm) -> np.dtype[Any]:
-    """The form of records.
+class Forms(NamedTuple):
+    """The form of records, as fields and as bytes, which are copied several times as fast.
 
     `number_K`: of the adapter. `user`, `version`: ids. `trained_us`: when the version was trained, in microseconds
     since 1970. `reason`: place in `REASONS`. `text`: the user's id, the adapter and the match as parts of JSON
     (`ServedTexts`), with the places where the last two end. A version whose adapter does not give the scores is not
     told, so the record has none.
     """
-    return np.dtype(
+
+    record: np.dtype[Any]
+    raw: np.dtype[Any]
+
+
+@lru_cache(8)
+def forms_of(form: RowForm) -> Forms:
+    """The forms of records for one form of rows."""
+    record = np.dtype(
         [
             ("number_K", np.float32, (form.size + form.size % 2,)),
             ("user", f"V{ID_BYTES}"),
@@ -66,6 +74,7 @@ def record_of(form: RowForm) -> np.dtype[Any]:
             ("text", f"S{TEXT_BYTES}"),
         ]
     )
+    return Forms(record, np.dtype(f"V{record.itemsize}"))
 
 
 class Extra(NamedTuple):
@@ -109,7 +118,7 @@ class ServedUsers:
 
     Args:
         base_digest: of the base model.
-        record_U: see `record_of`.
+        record_U: see `Forms`.
         extras: by place.
     """
 
@@ -137,10 +146,21 @@ class ServedUsers:
         number_UK: np.ndarray = self.record_U["number_K"][:, : form.size]
         return number_UK
 
+    def _generic(self) -> list[int]:
+        """Places of users for whom the base model scores."""
+        reasons: list[int] = self.record_U["reason"].tolist()
+        if min(reasons, default=_ACTIVE) >= _ACTIVE:
+            return []
+        return [place for place, reason in enumerate(reasons) if reason < _ACTIVE]
+
     def special(self) -> list[int]:
         """Places of users whose scores are not those of their numbers."""
-        found = np.flatnonzero(self.record_U["reason"] < _ACTIVE).tolist()
-        return found + [place for place, extra in self.extras.items() if extra.adapter is not None]
+        found = self._generic()
+        return (
+            found + [place for place, extra in self.extras.items() if extra.adapter is not None]
+            if self.extras
+            else found
+        )
 
     def user_bytes(self) -> list[bytes]:
         """Ids of users."""
@@ -149,29 +169,27 @@ class ServedUsers:
     def version_bytes(self) -> list[bytes | None]:
         """Ids of versions; None: the base model scores."""
         found: list[bytes | None] = [*_split(self.record_U["version"].tobytes())]
-        for place in np.flatnonzero(self.record_U["reason"] < _ACTIVE).tolist():
+        for place in self._generic():
             found[place] = None
         return found
 
     def sources(self) -> list[Source]:
         """Where scores come from."""
-        return [_source_of(reason) for reason in self.record_U["reason"].tolist()]
+        return list(map(_SOURCES.__getitem__, self.record_U["reason"].tolist()))
 
     def texts(self) -> ServedTexts:
         record_U = self.record_U
         whole = record_U["text"].tobytes().decode()  # one text: to cut it is much cheaper than to decode each
-        start_U = np.arange(0, len(whole), TEXT_BYTES)
-        starts = start_U.tolist()
+        starts = range(0, len(whole), TEXT_BYTES)
         users = [whole[start : start + QUOTED_ID] for start in starts]
-        ends = (start_U + record_U["adapter_end"]).tolist()
-        adapters = [whole[start + QUOTED_ID : end] for start, end in zip(starts, ends, strict=True)]
-        if (record_U["match_end"] == record_U["adapter_end"]).all():
-            matches = ["null"] * len(starts)
-        else:
-            match_ends = (start_U + record_U["match_end"]).tolist()
-            matches = [whole[start:end] or "null" for start, end in zip(ends, match_ends, strict=True)]
+        ends, match_ends = record_U["adapter_end"].tolist(), record_U["match_end"].tolist()
+        adapters = [whole[start + QUOTED_ID : start + end] for start, end in zip(starts, ends, strict=True)]
+        matches = ["null"] * len(users)
+        if match_ends != ends:
+            pairs = zip(starts, ends, match_ends, strict=True)
+            matches = [whole[start + first : start + end] or "null" for start, first, end in pairs]
         trained_us: list[int | None] = record_U["trained_us"].tolist()
-        for place in np.flatnonzero(record_U["reason"] < _ACTIVE).tolist():
+        for place in self._generic():
             trained_us[place] = None
         return ServedTexts(users, adapters, matches, trained_us)
 
@@ -181,7 +199,7 @@ class ServedUsers:
     def source(self, place: int) -> tuple[Source, SourceReason]:
         """Where the scores of one user come from, and why."""
         reason = int(self.record_U["reason"][place])
-        return _source_of(reason), REASONS[reason]
+        return _SOURCES[reason], REASONS[reason]
 
     def facts(self, place: int) -> ServedAdapter | None:
         """The version that gives the scores of one user; None: the base model does."""
@@ -205,10 +223,6 @@ class ServedUsers:
             extra.preference if extra is not None else None,
             next((kind for kind, of_kind in _MATCHED.items() if of_kind == reason), None),
         )
-
-
-def _source_of(reason: int) -> Source:
-    return "base" if reason < _ACTIVE else "adapter" if reason == _ACTIVE else "match"
 
 
 def _split(ids: bytes) -> list[bytes]:
@@ -272,7 +286,7 @@ def _told(versions: Sequence[VersionRow], ids: Sequence[str]) -> Iterator[tuple[
         reason = _ACTIVE if matched is None else _MATCHED[MatchKind(matched)]
         # Ids, digests, numbers, times and the words of a source have no character that JSON would read.
         adapter = (
-            f'"source":"{_source_of(reason)}","source_reason":"{REASONS[reason]}","adapter":{{"id":{version_id},'
+            f'"source":"{_SOURCES[reason]}","source_reason":"{REASONS[reason]}","adapter":{{"id":{version_id},'
             f'"number":{number},"digest":"{digest}","trained_at":"{time.removesuffix(".000000")}Z","age_s":'
         )
         yield reason, adapter, "" if match_id is None else _quoted([_hex_of(match_id)])[0], moment_us

@@ -36,7 +36,7 @@ from paaplus.services.predictions import active_versions, served_users
 from paaplus.services.predictions.active_versions import ActiveVersion
 from paaplus.services.predictions.cache import SizedCache
 from paaplus.services.predictions.residents import Base, Found, Residents
-from paaplus.services.predictions.served_records import ServedUsers, extra_of, record_of, write_facts
+from paaplus.services.predictions.served_records import ServedUsers, extra_of, forms_of, write_facts
 from paaplus.services.predictions.served_users import VERSION, facts_of
 from paaplus.services.predictions.serving import (
     ImageKey,
@@ -365,7 +365,7 @@ class ServingStore:
         for place, stored in zip(places, data, strict=True):
             if sha256_hex(stored) != found_rows[place][1 + _DIGEST]:
                 return False
-        record_M = np.zeros(len(wanted), record_of(base.form))
+        record_M = np.zeros(len(wanted), forms_of(base.form).record)
         number_PK = np.zeros((len(places), base.form.size), np.float32)
         adapters: dict[int, Adapter] = {}
         for place, adapter in zip(places, read_rows(base.form, base.digest, data, number_PK), strict=True):

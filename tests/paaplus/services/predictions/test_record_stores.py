@@ -297,12 +297,12 @@ def test_file_that_stops_growing_keeps_whom_it_has(world: World, monkeypatch: py
 def test_forked_process_knows_nobody_and_leaves_the_file_to_its_parent(world: World) -> None:
     predictor = with_file(world)
     residents = predictor.store._residents
-    residents._lock.acquire()  # as if another thread were at it
+    residents._all_or_nothing._lock.acquire()  # as if another thread were at it
     child = os.fork()
     if child == 0:  # without the database, whose connections are the parent's
         is_new = len(residents) == 0 and residents._tiers == [] and residents.position is None
-        os._exit(0 if is_new and residents._lock.acquire(timeout=1) else 1)
-    residents._lock.release()
+        os._exit(0 if is_new and residents._all_or_nothing._lock.acquire(timeout=1) else 1)
+    residents._all_or_nothing._lock.release()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     misses = residents.num_misses
     assert [bits(item) for item in ask(world, predictor, NAMES).items] == expected(world)
