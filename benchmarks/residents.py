@@ -4,9 +4,9 @@
 
 Processor milliseconds of a call of the service for one image of 256 users, without HTTP and receipts, on SQLite. `small
 cache`: 256 of 1,600 users with 1 MB for adapters, which was four times too small; the others lie in a file. Everybody
-has been asked for before. Each number is a median of calls in turns in one process; the ratios are medians over pairs of
-turns. --before DIR: a checkout of an earlier commit, in turns with this one by processes. --record keeps the result in
-benchmarks/results.
+has been asked for before. Each number is a median of calls in turns in one process; the ratios are medians over pairs
+of turns. --before DIR: a checkout of an earlier commit, in turns with this one by processes. --record keeps the result
+in benchmarks/results.
 """
 
 from __future__ import annotations

@@ -167,11 +167,19 @@ class ServedUsers:
         return _split(self.record_U["user"].tobytes())
 
     def version_bytes(self) -> list[bytes | None]:
-        """Ids of versions; None: the base model scores."""
+        """Ids of the versions that give scores; None: the base model does."""
         found: list[bytes | None] = [*_split(self.record_U["version"].tobytes())]
         for place in self._generic():
             found[place] = None
         return found
+
+    def models(self, base_id: bytes) -> tuple[np.ndarray, np.ndarray]:
+        """Ids of the versions that give scores, or of the base model; and where it is the base model."""
+        model_U, is_of_base_U = self.record_U["version"], self.record_U["reason"] < _ACTIVE
+        if is_of_base_U.any():
+            model_U = model_U.copy()
+            model_U[is_of_base_U] = np.void(base_id)
+        return model_U, is_of_base_U
 
     def sources(self) -> list[Source]:
         """Where scores come from."""

@@ -583,6 +583,24 @@ def test_what_is_kept_stays_within_the_bound_and_scores_are_right(world: World, 
     assert together.size_bytes <= 200_000
 
 
+def test_receipts_of_many_known_users_are_those_of_each(world: World, many: list[str]) -> None:
+    predictor = warm(world)
+    names = [*many[:10], *NAMES, *many[10:20]]
+    cases = [[(name, world.images[0]) for name in names],
+             [(name, world.images[number % 3]) for number, name in enumerate(names)],
+             [(name, image) for name in names[5:15] for image in world.images[:2]]]  # fmt: skip
+    for wanted in cases:
+        for _ in range(2):
+            found = predictor.answer_references(APP, wanted)
+        assert found.columns is not None
+        for item in found.items:
+            receipt = predictor.signer.read(item.user_id, item.receipt or "")
+            assert receipt.image_id == item.image_id
+            assert receipt.adapter_id == (item.adapter.id if item.adapter is not None else None)
+            assert receipt.base_model_id == (None if item.adapter is not None else world.base_row.id)
+            assert list(receipt.scores) == list((item.scores or {}).values())
+
+
 def test_who_was_asked_for_lately_stays(world: World, many: list[str]) -> None:
     predictor = bounded(world, 200_000)
     store = predictor.store
