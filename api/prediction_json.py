@@ -22,6 +22,7 @@ from paaplus.api.schemas.predictions import (
 from paaplus.db.raw_values import id_texts, microseconds
 from paaplus.services.predictions.answers import Answer, ScoredColumns, UserScores
 from paaplus.services.predictions.confidence import Confidence
+from paaplus.services.predictions.served_records import ServedTexts
 from paaplus.services.predictions.serving import AnswerParts
 
 
@@ -74,21 +75,20 @@ def _items_of_columns(answer: Answer, columns: ScoredColumns, now: datetime) -> 
     """The readable answer of items that are all scored and plain."""
     of_base = f',"base_model":{BaseModelRef.model_validate(answer.base_model).model_dump_json()},"receipt_id":'
     names = [f"{_dumped(aspect)}:" for aspect in answer.base_model.aspects]
-    parts_U = [user.parts for user in columns.users_U]
+    of_users = columns.users.texts()
     image_ids: dict[int, list[str]] = {}  # of lists of images, by identity: users who are asked for the same share one
     places: list[int] = []
     images: list[str] = []
     heads: list[str] = []
     ends: list[str] = []
-    ages = _age_texts([parts.trained_us for parts in parts_U], microseconds(now))
-    for parts, age_s, (_, asked_ids, asked_places) in zip(parts_U, ages, columns.asked_U, strict=True):
+    ages = _closed_ages(of_users, now)
+    for user, adapter, age, match, (_, asked_ids, asked_places) in zip(
+        of_users.users, of_users.adapters, ages, of_users.matches, columns.asked_U, strict=True
+    ):
         if (of_user := image_ids.get(id(asked_ids))) is None:
             of_user = image_ids[id(asked_ids)] = id_texts(asked_ids)
-        head, num = f'{{"user_id":{parts.user},"image_id":"', len(of_user)
-        end = (
-            f'}},{_source_of_parts(parts, age_s)},"confidence":null,"preference":null,"branches":null,'
-            f'"match_id":{parts.match}{of_base}'
-        )
+        head, num = f'{{"user_id":{user},"image_id":"', len(of_user)
+        end = f'}},{adapter}{age},"confidence":null,"preference":null,"branches":null,"match_id":{match}{of_base}'
         places += asked_places
         images += of_user
         if num == 1:
@@ -175,25 +175,30 @@ def _source(user: UserScores, of_version: AnswerParts | None, age_s: str) -> str
     """Where the scores come from, and a `ServedAdapterOut`."""
     if of_version is None:
         return f'"source":"{user.source}","source_reason":"{user.source_reason}","adapter":null'
-    return _source_of_parts(of_version, age_s)
+    return f"{of_version.adapter}{age_s}}}"
 
 
-def _source_of_parts(parts: AnswerParts, age_s: str) -> str:
-    return f"{parts.adapter}{age_s}}}" if parts.trained_us is not None else parts.adapter
+def _closed_ages(of_users: ServedTexts, now: datetime) -> list[str]:
+    """What follows each of `ServedTexts.adapters`: the age, and the end of a `ServedAdapterOut`, if there is one."""
+    ages = [f"{age_s}}}" for age_s in _age_texts(of_users.trained_us, microseconds(now))]
+    if None in of_users.trained_us:
+        return ["" if each is None else age for each, age in zip(of_users.trained_us, ages, strict=True)]
+    return ages
 
 
 def _columns_of_columns(answer: Answer, columns: ScoredColumns, now: datetime) -> str:
     """The compact answer of items that are all scored and plain."""
-    parts_U = [user.parts for user in columns.users_U]
-    ages = _age_texts([parts.trained_us for parts in parts_U], microseconds(now))
+    of_users = columns.users.texts()
     users = [
-        f'{{"user_id":{parts.user},{_source_of_parts(parts, age_s)},"preference":null,"match_id":{parts.match}}}'
-        for parts, age_s in zip(parts_U, ages, strict=True)
+        f'{{"user_id":{user},{adapter}{age},"preference":null,"match_id":{match}}}'
+        for user, adapter, age, match in zip(
+            of_users.users, of_users.adapters, _closed_ages(of_users, now), of_users.matches, strict=True
+        )
     ]
     places = list(chain.from_iterable([places for _, _, places in columns.asked_U]))
     order_N = np.empty(len(places), np.int64)
     order_N[places] = np.arange(len(places))
-    user_N = np.repeat(np.arange(len(parts_U)), [len(places) for _, _, places in columns.asked_U])[order_N]
+    user_N = np.repeat(np.arange(len(users)), [len(places) for _, _, places in columns.asked_U])[order_N]
     aspects = answer.base_model.aspects
     receipts = [columns.receipts_N[n] for n in order_N.tolist()] if columns.receipts_N is not None else None
     found: dict[str, str] = {

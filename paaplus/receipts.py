@@ -25,9 +25,12 @@ from binascii import b2a_base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import repeat
 from typing import Any, Final
 from uuid import UUID
+
+import numpy as np
 
 from paaplus.errors import InvalidInput
 from paaplus.ids import id_of
@@ -127,8 +130,39 @@ class Signer:
             code = copy()
             code.update(signed)
             found.append(b2a_base64(signed[_USER_BYTES:] + code.digest(), newline=False))
-        # All are translated at once: none has a space.
-        return (_PREFIX + (b" " + _PREFIX).join(found)).translate(_URL_SAFE, b"=").decode().split(" ")
+        return _texts(found)
+
+    def sign_columns(
+        self,
+        moment: datetime,
+        users_N: np.ndarray,
+        models_N: np.ndarray,
+        is_of_base_N: np.ndarray,
+        images_N: np.ndarray,
+        score_NA: np.ndarray,
+    ) -> list[str]:
+        """As `sign_each`, without details: what is signed is written for all at once.
+
+        Args:
+            moment: when they were made.
+            users_N, images_N: ids, 16 raw bytes each.
+            models_N: ids of versions, or of the base model if its own scores were given.
+            is_of_base_N: where that is so.
+            score_NA: by aspect, float32.
+        """
+        signed_N = np.empty(len(score_NA), _signed_form(score_NA.shape[1]))
+        signed_N["user"], signed_N["image"], signed_N["model"] = users_N, images_N, models_N
+        signed_N["kind"], signed_N["num_aspects"] = 1 + _OF_BASE_MODEL * is_of_base_N, score_NA.shape[1]
+        signed_N["time"] = np.void(int(moment.timestamp() * 1000).to_bytes(6))
+        signed_N["scores"] = score_NA
+        whole, size, copy = signed_N.tobytes(), signed_N.itemsize, self._hash.copy
+        found = []
+        for start in range(0, len(whole), size):
+            code = copy()
+            code.update(whole[start : start + size])
+            body = whole[start + _USER_BYTES : start + size]
+            found.append(b2a_base64(body + code.digest(), newline=False))
+        return _texts(found)
 
     def read(self, user_id: UUID, text: str) -> Receipt:
         """What a receipt says.
@@ -154,6 +188,29 @@ class Signer:
             struct.unpack(f">{num_aspects}f", body[_HEAD.size : end]),
             json.loads(body[end:]) if len(body) > end else None,
         )
+
+
+@lru_cache(32)
+def _signed_form(num_aspects: int) -> np.dtype[Any]:
+    """What is signed: the user, and a receipt up to its code."""
+    return np.dtype(
+        [
+            ("user", f"V{_USER_BYTES}"),
+            ("kind", np.uint8),
+            ("num_aspects", np.uint8),
+            ("image", "V16"),
+            ("model", "V16"),
+            ("time", "V6"),
+            ("scores", ">f4", (num_aspects,)),
+        ]
+    )
+
+
+def _texts(found: list[bytes]) -> list[str]:
+    """All are translated at once: none has a space."""
+    if not found:
+        return []
+    return (_PREFIX + (b" " + _PREFIX).join(found)).translate(_URL_SAFE, b"=").decode().split(" ")
 
 
 def _split(text: str) -> tuple[bytes, bytes]:

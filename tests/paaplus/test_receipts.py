@@ -38,6 +38,21 @@ def test_receipt_says_what_was_signed(
     assert [np.float32(score) for score in scores] == [np.float32(score) for score in expected.scores]
 
 
+@pytest.mark.parametrize("num_aspects", [1, 3])
+def test_receipts_that_are_written_as_columns_are_those_of_each(num_aspects: int) -> None:
+    rng = np.random.default_rng(num_aspects)
+    users, images, models = ([new_id().bytes for _ in range(20)] for _ in range(3))
+    base = new_id()
+    is_of_base_N = rng.random(20) < 0.5
+    score_NA = rng.uniform(0, 10, (20, num_aspects)).astype(np.float32)
+    versions = [None if is_of_base else model for is_of_base, model in zip(is_of_base_N, models, strict=True)]
+    expected = Signer(KEY).sign_each(base, NOW, users, versions, images, score_NA.tolist())
+    given = [base.bytes if is_of_base else model for is_of_base, model in zip(is_of_base_N, models, strict=True)]
+    users_N, models_N, images_N = (np.frombuffer(b"".join(ids), "V16") for ids in (users, given, images))
+    assert Signer(KEY).sign_columns(NOW, users_N, models_N, is_of_base_N, images_N, score_NA) == expected
+    assert Signer(KEY).sign_columns(NOW, users_N[:0], models_N[:0], is_of_base_N[:0], images_N[:0], score_NA[:0]) == []
+
+
 def one(key: bytes = KEY, user: UUID | None = None) -> tuple[UUID, str]:
     user = user or new_id()
     [text] = Signer(key).sign(user, (new_id(), new_id()), NOW, [(new_id(), [5.0], None)])

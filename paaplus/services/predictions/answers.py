@@ -15,7 +15,7 @@ import numpy as np
 
 from paaplus.db.tables import BaseModelRow
 from paaplus.services.predictions.confidence import Confidence
-from paaplus.services.predictions.served_users import ServedUser
+from paaplus.services.predictions.served_records import ServedUsers
 from paaplus.services.predictions.serving import ProjectedImage, ServedAdapter, Source, SourceReason, UsedPreference
 
 
@@ -104,7 +104,7 @@ class ScoredColumns(Sequence[UserScores]):
     for.
 
     Args:
-        users_U: of each user, what serves it.
+        users: of each user, what serves it.
         asked_U: of each user, what was asked.
         image_of: images in taste space, by id.
         score_NA, generic_NA: personal and generic scores, float32.
@@ -113,19 +113,19 @@ class ScoredColumns(Sequence[UserScores]):
 
     def __init__(
         self,
-        users_U: Sequence[ServedUser],
+        users: ServedUsers,
         asked_U: Sequence[Asked],
         image_of: Mapping[UUID, ProjectedImage],
         score_NA: np.ndarray,
         generic_NA: np.ndarray,
     ) -> None:
-        self.users_U, self.asked_U, self.image_of = users_U, asked_U, image_of
+        self.users, self.asked_U, self.image_of = users, asked_U, image_of
         self.score_NA, self.generic_NA = score_NA, generic_NA
         self.receipts_N: list[str] | None = None
         self._made: list[UserScores] | None = None
 
     def __len__(self) -> int:
-        return len(self.users_U)
+        return len(self.users)
 
     @overload
     def __getitem__(self, place: int) -> UserScores: ...
@@ -139,13 +139,12 @@ class ScoredColumns(Sequence[UserScores]):
     def _users(self) -> Iterator[UserScores]:
         scores, generic, receipts = self.score_NA.tolist(), self.generic_NA.tolist(), self.receipts_N
         start = 0
-        for user, (_, image_ids, places) in zip(self.users_U, self.asked_U, strict=True):
+        for number, (_, image_ids, places) in enumerate(self.asked_U):
             end = start + len(places)
-            facts = user.facts
             yield UserScores(
-                user.user_id,
-                *source_of(facts, user.is_personal),
-                facts if user.is_personal else None,
+                self.users.user_id(number),
+                *self.users.source(number),
+                self.users.facts(number),
                 None,
                 places,
                 image_ids,
@@ -194,7 +193,7 @@ class Answer:
         columns = self.columns
         if columns is not None:
             pairs: Iterable[tuple[Source, Sequence[int]]] = zip(
-                [user.source for user in columns.users_U], [places for _, _, places in columns.asked_U], strict=True
+                columns.users.sources(), [places for _, _, places in columns.asked_U], strict=True
             )
         else:
             pairs = [(user.source, user.places) for user in self.scored]

@@ -13,7 +13,7 @@ import numpy as np
 
 from paaplus.scoring.stacked import score_grid, score_pairs
 from paaplus.services.predictions.answers import Asked
-from paaplus.services.predictions.served_users import ServedUser
+from paaplus.services.predictions.served_records import ServedUsers
 from paaplus.services.predictions.serving_store import Known
 
 
@@ -28,7 +28,7 @@ def score_known(known: Known, asked_U: Sequence[Asked]) -> tuple[np.ndarray, np.
     images = known.images.values()
     taste_IR = np.concatenate([image.taste_R for image in images]).reshape(len(place_of), -1)
     generic_IA = np.concatenate([image.generic_A for image in images]).reshape(len(place_of), -1)
-    form, number_UK = known.form, known.number_UK
+    form, number_UK, special = known.form, known.users.number_UK(known.form), known.users.special()
     weights = form.weight_MAR(number_UK), form.alpha_MA(number_UK), form.beta_MA(number_UK)
     lists = by_identity(asked_U)
     image_L = {key: np.array([place_of[i] for i in image_ids], np.int64) for key, image_ids in lists.items()}
@@ -37,17 +37,17 @@ def score_known(known: Known, asked_U: Sequence[Asked]) -> tuple[np.ndarray, np.
         taste_NR, generic_NA = taste_IR[image_N], generic_IA[image_N]
         score_UNA = score_grid(*weights, taste_NR, generic_NA)
         generic_UNA = np.broadcast_to(generic_NA, score_UNA.shape)
-        for place in known.special:
-            score_UNA[place] = _alone(known.users[place], taste_NR, generic_NA)
+        for place in special:
+            score_UNA[place] = _alone(known.users, place, taste_NR, generic_NA)
         return score_UNA.reshape(-1, form.num_aspects), generic_UNA.reshape(-1, form.num_aspects)
     image_N = np.concatenate([image_L[id(image_ids)] for _, image_ids, _ in asked_U])
     num_U = [len(image_ids) for _, image_ids, _ in asked_U]
     user_N = np.repeat(np.arange(len(num_U)), num_U)
     taste_NR, generic_NA = taste_IR[image_N], generic_IA[image_N]
     score_NA = score_pairs(*weights, user_N, taste_NR, generic_NA)
-    for place in known.special:
+    for place in special:
         items = user_N == place
-        score_NA[items] = _alone(known.users[place], taste_NR[items], generic_NA[items])
+        score_NA[items] = _alone(known.users, place, taste_NR[items], generic_NA[items])
     return score_NA, generic_NA
 
 
@@ -57,6 +57,7 @@ def by_identity(asked_U: Sequence[Asked]) -> dict[int, Sequence[UUID]]:
     return dict(zip(map(id, lists), lists, strict=True))
 
 
-def _alone(user: ServedUser, taste_NR: np.ndarray, generic_NA: np.ndarray) -> np.ndarray:
+def _alone(users: ServedUsers, place: int, taste_NR: np.ndarray, generic_NA: np.ndarray) -> np.ndarray:
     """Scores of a user whose adapter is no taste vector, or for whom the base model scores."""
-    return user.adapter.score(taste_NR, generic_NA) if user.adapter is not None else generic_NA
+    extra = users.extras.get(place)
+    return generic_NA if extra is None or extra.adapter is None else extra.adapter.score(taste_NR, generic_NA)

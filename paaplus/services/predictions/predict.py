@@ -50,6 +50,8 @@ from paaplus.services.users.keys import Principal
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
 
+FEW_ITEMS: Final = 16  # receipts of fewer are written one by one
+
 log = structlog.get_logger(__name__)
 
 
@@ -199,21 +201,33 @@ class Predictor:
         score_NA, generic_NA = score_known(known, asked)
         scored = ScoredColumns(known.users, asked, known.images, score_NA, generic_NA)
         if with_receipts:
-            users_N: list[bytes] = []
-            versions_N: list[bytes | None] = []
-            images_N: list[bytes] = []
-            of_lists: dict[int, list[bytes]] = {}  # by list of image ids
-            for user, (_, image_ids, _) in zip(known.users, asked, strict=True):
-                parts, num = user.parts, len(image_ids)
-                users_N += [parts.user_bytes] * num
-                versions_N += [parts.version_bytes] * num
-                if id(image_ids) not in of_lists:
-                    of_lists[id(image_ids)] = [image_id.bytes for image_id in image_ids]
-                images_N += of_lists[id(image_ids)]
-            scored.receipts_N = self.signer.sign_each(
-                known.base_model.id, utcnow(), users_N, versions_N, images_N, score_NA.tolist()
-            )
+            scored.receipts_N = self._sign_known(known, asked, score_NA)
         return Answer(known.base_model, len(score_NA), scored, {}, is_plain=True)
+
+    def _sign_known(self, known: Known, asked: Sequence[Asked], score_NA: np.ndarray) -> list[str]:
+        base_id, users = known.base_model.id, known.users
+        if len(score_NA) < FEW_ITEMS:
+            of_items = [
+                (user, version, image_id.bytes)
+                for user, version, (_, image_ids, _) in zip(
+                    users.user_bytes(), users.version_bytes(), asked, strict=True
+                )
+                for image_id in image_ids
+            ]
+            users_N, versions_N, images_N = zip(*of_items, strict=True) if of_items else ((), (), ())
+            return self.signer.sign_each(base_id, utcnow(), users_N, versions_N, images_N, score_NA.tolist())
+        model_U, is_of_base_U = users.models(base_id.bytes)
+        of_lists = {
+            key: np.frombuffer(b"".join([image_id.bytes for image_id in image_ids]), "V16")
+            for key, image_ids in by_identity(asked).items()
+        }
+        user_U, num_U = users.record_U["user"], [len(image_ids) for _, image_ids, _ in asked]
+        if len(of_lists) == 1 and num_U[0] == 1:
+            [image_N] = of_lists.values()  # the same for all
+        else:
+            image_N = np.concatenate([of_lists[id(image_ids)] for _, image_ids, _ in asked])
+            user_U, model_U, is_of_base_U = (np.repeat(each, num_U) for each in (user_U, model_U, is_of_base_U))
+        return self.signer.sign_columns(utcnow(), user_U, model_U, is_of_base_U, image_N, score_NA)
 
     def _scored(self, serving: Serving, asked: Sequence[Asked], with_confidence: bool, with_receipts: bool) -> Answer:
         """Compute scores, sign receipts, and request missing features."""

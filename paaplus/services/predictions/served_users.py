@@ -9,23 +9,18 @@ from __future__ import annotations
 from collections.abc import Collection
 from sys import intern
 from typing import Any, Final
-from uuid import UUID
 
 import sqlalchemy as sa
 
 from paaplus.configs import MATCH_STRATEGY
 from paaplus.db.prepared import Prepared, as_uuid, listed, one_of, values_of
-from paaplus.db.raw_values import document_of, microseconds, moment_of
+from paaplus.db.raw_values import document_of, moment_of
 from paaplus.db.tables import AdapterRow, BaseModelRow, MatchRow, UserRow
 from paaplus.db.tables.experts import MatchKind
 from paaplus.services.predictions.active_versions import as_id
 from paaplus.services.predictions.serving import (
-    NO_VERSION_TEXT,
-    AnswerParts,
     ServedAdapter,
-    Source,
     UsedPreference,
-    source_of_match,
 )
 
 PREFERENCE_VERSION: Final = "preference_version"  # key in a version's metrics: the version of the preference
@@ -50,57 +45,6 @@ VERSION: Final[tuple[Any, ...]] = (
 _IS_ACTIVE: Final = sa.text("adapters.state = 'active'")  # as a text: it names a partial index
 
 
-class ServedUser:
-    """What serves one user, as it was read.
-
-    Args:
-        user: the user's id, as the driver gives it.
-        version: `VERSION` without the bytes; None: the user has no version.
-        is_personal: the version's adapter gives the scores; otherwise the base model does.
-        adapter: if it is no taste vector, so that its numbers are in no row.
-    """
-
-    __slots__ = ("_parts", "adapter", "is_personal", "refs", "size_bytes", "slot", "user", "version")
-
-    def __init__(self, user: Any, version: VersionRow | None) -> None:
-        self.user = user
-        self.version = version
-        self.is_personal = False
-        self.adapter: Any = None
-        self.slot = -1  # of `Residents`
-        self.size_bytes = 0
-        self.refs: tuple[tuple[str, str], ...] = ()
-        self._parts: AnswerParts | None = None
-
-    @property
-    def user_id(self) -> UUID:
-        return as_uuid(self.user)
-
-    @property
-    def is_special(self) -> bool:
-        """Whether the scores are not those of a row of numbers."""
-        return not self.is_personal or self.adapter is not None
-
-    @property
-    def facts(self) -> ServedAdapter | None:
-        """The version, for answers; None: there is none."""
-        return facts_of(self.user, self.version) if self.version is not None else None
-
-    @property
-    def source(self) -> Source:
-        """Where the scores come from."""
-        if not self.is_personal or self.version is None:
-            return "base"
-        return "adapter" if self.version[-1] is None else "match"
-
-    @property
-    def parts(self) -> AnswerParts:
-        """What every answer says of the user."""
-        if self._parts is None:
-            self._parts = _parts_of(self)
-        return self._parts
-
-
 def facts_of(user: Any, version: VersionRow) -> ServedAdapter:
     """A version for answers.
 
@@ -123,35 +67,6 @@ def facts_of(user: Any, version: VersionRow) -> ServedAdapter:
         UsedPreference(tuple(values), preference_version) if values is not None else None,
         MatchKind(matched) if matched is not None else None,
     )
-
-
-def _parts_of(served: ServedUser) -> AnswerParts:
-    user_text, user_bytes = _text_and_bytes(served.user)
-    if not served.is_personal:
-        reason = "no_adapter" if served.version is None else "adapter_of_another_base_model"
-        return AnswerParts(user_text, NO_VERSION_TEXT % reason, "null", None, user_bytes, None)
-    assert served.version is not None, "its adapter gives the scores"
-    version_id, number, digest, _, created_at, match_id, _, _, matched = served.version
-    version_text, version_bytes = _text_and_bytes(version_id)
-    moment = moment_of(created_at)
-    assert moment is not None, "every version has a time"
-    source, reason = source_of_match(MatchKind(matched) if matched is not None else None)
-    return AnswerParts(
-        user_text,
-        f'"source":"{source}","source_reason":"{reason}","adapter":{{"id":{version_text},"number":{number},'
-        f'"digest":"{digest}","trained_at":"{moment.isoformat().replace("+00:00", "Z")}","age_s":',
-        "null" if match_id is None else _text_and_bytes(match_id)[0],
-        microseconds(moment),
-        user_bytes,
-        version_bytes,
-    )
-
-
-def _text_and_bytes(raw_id: Any) -> tuple[str, bytes]:
-    """An id as JSON, and its bytes."""
-    if isinstance(raw_id, UUID):
-        return f'"{raw_id}"', raw_id.bytes
-    return f'"{raw_id[:8]}-{raw_id[8:12]}-{raw_id[12:16]}-{raw_id[16:20]}-{raw_id[20:]}"', bytes.fromhex(raw_id)
 
 
 def _users_by(column: Any, parameter: str, kind: Any) -> Prepared:

@@ -66,16 +66,16 @@ class AnswerParts(NamedTuple):
         user: the user's id.
         adapter: where the scores come from and why, and a `ServedAdapterOut` up to its age, if there is one.
         match: the id of the match.
-        trained_us: when the version was trained, in microseconds since 1970; None: the base model scores.
+        trained_us: when the version was trained, in microseconds since 1970.
         user_bytes, version_bytes: ids, for receipts.
     """
 
     user: str
     adapter: str
     match: str
-    trained_us: int | None
+    trained_us: int
     user_bytes: bytes
-    version_bytes: bytes | None
+    version_bytes: bytes
 
 
 @dataclass(frozen=True)

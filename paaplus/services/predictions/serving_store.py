@@ -9,7 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple, cast
+from itertools import compress
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -35,7 +36,8 @@ from paaplus.services.predictions import active_versions, served_users
 from paaplus.services.predictions.active_versions import ActiveVersion
 from paaplus.services.predictions.cache import SizedCache
 from paaplus.services.predictions.residents import Base, Found, Residents
-from paaplus.services.predictions.served_users import VERSION, ServedUser, facts_of
+from paaplus.services.predictions.served_records import ServedUsers, extra_of, forms_of, write_facts
+from paaplus.services.predictions.served_users import VERSION, facts_of
 from paaplus.services.predictions.serving import (
     ImageKey,
     ProjectedImage,
@@ -66,22 +68,18 @@ log = structlog.get_logger(__name__)
 
 
 class Known(NamedTuple):
-    """All that scores need. Shape letters: U = users, K = numbers of a row.
+    """All that scores need.
 
     Args:
         base_model: its row.
-        form: of the rows.
+        form: of the users' numbers.
         users: in the order asked.
-        number_UK: the numbers of their adapters.
-        special: places of users whose scores are not those of their rows.
         images: by id.
     """
 
     base_model: BaseModelRow
     form: RowForm
-    users: list[ServedUser]
-    number_UK: np.ndarray
-    special: list[int]
+    users: ServedUsers
     images: dict[UUID, ProjectedImage]
 
 
@@ -103,6 +101,24 @@ class _Together(NamedTuple):
         return sum(cache.size_bytes for cache in self.caches)
 
 
+class _InFile(NamedTuple):
+    """Numbers of the users who were found in the file, for metrics."""
+
+    residents: Residents
+
+    @property
+    def num_hits(self) -> int:
+        return self.residents.num_file_hits
+
+    @property
+    def num_misses(self) -> int:
+        return self.residents.num_misses
+
+    @property
+    def size_bytes(self) -> int:
+        return self.residents.file_size_bytes
+
+
 class ServingStore:
     """Loads and caches what one process scores with."""
 
@@ -113,7 +129,12 @@ class ServingStore:
         self._defaults = base_models.DefaultBaseModel(settings)
         self._adapters_bytes = settings.adapters_cache_mb * 2**20  # of both: versions, and residents with theirs
         self._adapters: SizedCache[VersionKey, ServedVersion] = SizedCache(self._adapters_bytes)
-        self._residents = Residents(self._adapters_bytes, self._room_of_residents)
+        self._residents = Residents(
+            self._adapters_bytes,
+            self._room_of_residents,
+            settings.home.absolute() / "cache" if settings.adapters_file_mb else None,
+            settings.adapters_file_mb * 2**20,
+        )
         self._changes = ChangesQuery(
             lambda dialect: (
                 self._defaults.query().scalar_subquery(),
@@ -131,9 +152,10 @@ class ServingStore:
         return self._images
 
     @property
-    def caches(self) -> dict[str, _Together | SizedCache[Any, Any]]:
-        """The caches by what they keep, for metrics."""
-        return {"adapters": _Together((self._adapters, self._residents)), "images": self._images}
+    def caches(self) -> dict[str, _Together | _InFile | SizedCache[Any, Any]]:
+        """The caches by what they keep, for metrics. Who is found in the file counts as a hit of `adapters` too."""
+        adapters = _Together((self._adapters, self._residents))
+        return {"adapters": adapters, "adapters_file": _InFile(self._residents), "images": self._images}
 
     @property
     def position(self) -> Position | None:
@@ -315,12 +337,10 @@ class ServingStore:
         found = self._residents.find(changes, base, application, refs)
         if found.missing and not self._read_missing(connection, changes.position, base, application, refs, found):
             return None
-        users = cast(list[ServedUser], found.users)
-        # Who was known by two references is one object; who was not may be two.
-        if len(set(map(id, users))) < len(users) or (found.missing and len({user.user for user in users}) < len(users)):
+        if found.may_repeat and len(set(found.users.user_bytes())) < len(refs):
             return None
         of_ids = dict(zip(image_ids, images, strict=True))
-        return Known(base_model, base.form, users, found.number_UK, found.special, of_ids)  # type: ignore[arg-type]  # no image is None
+        return Known(base_model, base.form, found.users, of_ids)  # type: ignore[arg-type]  # no image is None
 
     def _read_missing(
         self,
@@ -336,31 +356,39 @@ class ServingStore:
         rows, uncertain = served_users.read(connection, application, wanted)
         if len(rows) < len(wanted):
             return False
-        users = [ServedUser(row[0], row[1:-2] if row[1] is not None else None) for row in map(rows.__getitem__, wanted)]
-        number_MK = np.zeros((len(wanted), base.form.size), np.float32)
-        places, data = [], []
-        for place, (ref, user) in enumerate(zip(wanted, users, strict=True)):
-            if user.version is not None and user.version[_BASE_DIGEST] == base.digest:
-                stored = rows[ref][-2]
-                if sha256_hex(stored) != user.version[_DIGEST]:
-                    return False
-                user.is_personal = True
-                places.append(place)
-                data.append(stored)
-        number_PK = np.empty((len(places), base.form.size), np.float32)
+        found_rows = list(map(rows.__getitem__, wanted))
+        versions = [row[1:-2] if row[1] is not None else None for row in found_rows]
+        is_personal_M = [version is not None and version[_BASE_DIGEST] == base.digest for version in versions]
+        places = list(compress(range(len(wanted)), is_personal_M))
+        data = [found_rows[place][-2] for place in places]
+        for place, stored in zip(places, data, strict=True):
+            if sha256_hex(stored) != found_rows[place][1 + _DIGEST]:
+                return False
+        record_M = np.zeros(len(wanted), forms_of(base.form).record)
+        number_PK = np.zeros((len(places), base.form.size), np.float32)
+        adapters: dict[int, Adapter] = {}
         for place, adapter in zip(places, read_rows(base.form, base.digest, data, number_PK), strict=True):
             if isinstance(adapter, InvalidInput):
                 return False
-            users[place].adapter = adapter
-        number_MK[places] = number_PK
-        found.number_UK[found.missing] = number_MK
-        for place, user in zip(found.missing, users, strict=True):
-            found.users[place] = user
-            if user.is_special:
-                found.special.append(place)
+            if adapter is not None:
+                adapters[place] = adapter
+        record_M["number_K"][places, : base.form.size] = number_PK
+        write_facts(record_M, [row[0] for row in found_rows], versions, is_personal_M)
+        extras = {
+            place: extra
+            for place, version in enumerate(versions)
+            if is_personal_M[place] and (extra := extra_of(version, adapters.get(place))) is not None
+        }
+        found.users.put(found.missing, record_M, extras)
         kept = [place for place, ref in enumerate(wanted) if ref not in uncertain]
-        new = [(wanted[place], users[place]) for place in kept]
-        self._residents.keep(position, base, application, new, number_MK[kept])
+        new = ServedUsers(base.digest, record_M, extras)
+        self._residents.keep(
+            position,
+            base,
+            application,
+            [wanted[place] for place in kept],
+            new.only(kept) if len(kept) < len(wanted) else new,
+        )
         self._num_unused += 1
         self._adapters.shrink(max(self._adapters_bytes - self._residents.size_bytes, self._bytes_for_versions()))
         return True

@@ -284,7 +284,7 @@ def test_older_transaction_has_its_own_moment_and_leaves_nothing(world: World) -
         for _ in range(2):
             known = store.read_known(connection, since, APPLICATION, refs, image_ids)
             assert known is not None
-            facts = known.users[0].facts
+            facts = known.users.facts(0)
             assert facts is not None
             assert facts.number == 1
     assert old != world.oracle(0, 0)
@@ -329,15 +329,17 @@ def test_transactions_that_commit_in_another_order_than_they_began(world: World)
     assert [bits(item) for item in found] == [world.oracle(i, 0) for i in range(NUM_USERS)]
 
 
-@pytest.mark.parametrize("cache_bytes", [2**20, 10_000])
+@pytest.mark.parametrize(("cache_bytes", "file_bytes"), [(2**20, 0), (5_000, 0), (6_500, 2**20)])
 def test_every_answer_of_many_threads_is_of_one_moment_and_not_an_old_one(
-    world: World, cache_bytes: int, database_kind: str
+    world: World, cache_bytes: int, file_bytes: int, database_kind: str
 ) -> None:
     """Each transaction gives all users a version of the same number. An answer has one number, and none from before the
-    call; `cache_bytes` has room for all users or for half of them. Two processes ask, one of them with three threads.
+    call; there is room for all users, for half of them, or for half in memory and the others in a file. Two processes
+    ask, one of them with three threads.
     """
     predictors = [world.predictor(), world.predictor()]
     for predictor in predictors:
+        predictor.store._residents._file_bytes = file_bytes
         predictor.store._residents._max_bytes = cache_bytes
         predictor.store._adapters_bytes = cache_bytes
     committed, failures = [1], list[str]()
@@ -372,6 +374,7 @@ def test_every_answer_of_many_threads_is_of_one_moment_and_not_an_old_one(
         thread.join(60)
     assert failures == []
     assert sum(predictor.store._residents.num_hits for predictor in predictors) > 100
+    assert (sum(predictor.store._residents.num_file_hits for predictor in predictors) > 10) == bool(file_bytes)
 
 
 # --- the log
@@ -549,10 +552,18 @@ def many(world: World) -> list[str]:
     return [f"m{number}" for number in range(300)]
 
 
-def test_what_is_kept_stays_within_the_bound_and_scores_are_right(world: World, many: list[str]) -> None:
-    predictor, whole = world.predictor(), world.predictor()
+def bounded(world: World, cache_bytes: int, file_bytes: int = 0) -> Predictor:
+    """A process with so much memory for adapters, and so much space in a file."""
+    predictor = world.predictor()
     store = predictor.store
-    store._adapters_bytes = store._residents._max_bytes = 200_000
+    store._adapters_bytes = store._residents._max_bytes = cache_bytes
+    store._residents._file_bytes = file_bytes
+    return predictor
+
+
+def test_what_is_kept_stays_within_the_bound_and_scores_are_right(world: World, many: list[str]) -> None:
+    predictor, whole = bounded(world, 200_000), world.predictor()
+    store = predictor.store
     expected = {item.user_id: bits(item) for item in ask(world, whole, many).items}
     for start in range(0, 300, 40):
         for _ in range(2):
@@ -560,7 +571,7 @@ def test_what_is_kept_stays_within_the_bound_and_scores_are_right(world: World, 
             assert [bits(item) for item in items] == [expected[item.user_id] for item in items]
             together = store.caches["adapters"]
             assert together.size_bytes <= 200_000
-    assert 0 < len(store._residents) < 150
+    assert 0 < len(store._residents) < 230
     assert together.num_hits > 0
     # Versions by other ways take their share, and not more.
     with world.database.read_session() as session:
@@ -572,11 +583,27 @@ def test_what_is_kept_stays_within_the_bound_and_scores_are_right(world: World, 
     assert together.size_bytes <= 200_000
 
 
+def test_receipts_of_many_known_users_are_those_of_each(world: World, many: list[str]) -> None:
+    predictor = warm(world)
+    names = [*many[:10], *NAMES, *many[10:20]]
+    cases = [[(name, world.images[0]) for name in names],
+             [(name, world.images[number % 3]) for number, name in enumerate(names)],
+             [(name, image) for name in names[5:15] for image in world.images[:2]]]  # fmt: skip
+    for wanted in cases:
+        for _ in range(2):
+            found = predictor.answer_references(APP, wanted)
+        assert found.columns is not None
+        for item in found.items:
+            receipt = predictor.signer.read(item.user_id, item.receipt or "")
+            assert receipt.image_id == item.image_id
+            assert receipt.adapter_id == (item.adapter.id if item.adapter is not None else None)
+            assert receipt.base_model_id == (None if item.adapter is not None else world.base_row.id)
+            assert list(receipt.scores) == list((item.scores or {}).values())
+
+
 def test_who_was_asked_for_lately_stays(world: World, many: list[str]) -> None:
-    predictor = world.predictor()
+    predictor = bounded(world, 200_000)
     store = predictor.store
-    store._adapters_bytes = store._residents._max_bytes = 200_000
-    room = 200_000 // 2_000
     regulars = many[:20]
     ask(world, predictor, regulars)
     for start in range(20, 300 - 10, 10):
@@ -584,7 +611,8 @@ def test_who_was_asked_for_lately_stays(world: World, many: list[str]) -> None:
         ask(world, predictor, many[start : start + 10])
     hits = store._residents.num_hits
     ask(world, predictor, regulars)
-    assert store._residents.num_hits == hits + len(regulars), room
+    assert store._residents.num_hits == hits + len(regulars)
+    assert len(store._residents) < 280
 
 
 def test_number_of_images_is_part_of_no_bound(world: World) -> None:
