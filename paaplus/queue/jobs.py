@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from pydantic_core import to_json
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.types import TypeEngine
 
@@ -461,7 +461,7 @@ _IN_ORDER: Final = (  # whoever locks several jobs does it in the order of their
     .order_by(JobRow.id)
     .with_for_update()
 )
-_RUNNING = aliased(JobRow)
+_RUNNING: Final = _JOBS.alias()  # not of the class: that would configure all classes at the import
 _READY: Final = (
     sa.select(JobRow.id, sa.and_(JobRow.kind == JobKind.ADAPT, JobRow.attempts == 0))
     .where(
@@ -469,7 +469,7 @@ _READY: Final = (
         JobRow.application == sa.bindparam("of_application"),
         JobRow.queue.in_(sa.bindparam("queues", expanding=True)),
         JobRow.run_after <= sa.bindparam("now"),
-        ~sa.exists().where(_RUNNING.lock_key == JobRow.lock_key, _RUNNING.state == JobState.RUNNING),
+        ~sa.exists().where(_RUNNING.c.lock_key == JobRow.lock_key, _RUNNING.c.state == JobState.RUNNING),
     )
     .order_by(JobRow.priority, JobRow.run_after, JobRow.id)
     .limit(sa.bindparam("num_wanted"))

@@ -20,6 +20,7 @@ from paaplus.db.tables import Base, ImageRow
 from paaplus.db.tables.governance import KeyScope
 from paaplus.pipelines import extract_features
 from paaplus.services.operations import erasures
+from paaplus.services.operations.backup import NOT_SAVED
 from paaplus.services.users import keys
 from paaplus.settings import Settings
 from paaplus.storage.blobs import BlobStore
@@ -144,6 +145,8 @@ def copy_rows(source: Database, target: Database) -> None:
     """A backup and its restore, in one."""
     with source.read_session() as reading, target.session() as writing:
         for table in Base.metadata.sorted_tables:
+            if table.name in NOT_SAVED:
+                continue
             rows = [dict(row) for row in reading.execute(sa.select(table)).mappings()]
             if rows:
                 writing.execute(sa.delete(table))

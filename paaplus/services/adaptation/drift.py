@@ -325,12 +325,13 @@ def _after_errors(
     policy, before = told
     state, by_ratings = _after(DriftState.from_dict(before), errors, policy)
     answers, by_answers = _after(DriftState.from_dict(before.get(_ANSWERS)), contradicted, policy)
+    drifts = by_ratings or by_answers
     if by_answers and not by_ratings:
         state = DriftState().with_found((*state.found, *answers.found))
-    if by_ratings or by_answers:
+    if drifts:
         answers = DriftState()
     drift = {**state.to_dict(), _ANSWERS: answers.to_dict()}
-    return _Checked(last, head, drift, state.since if by_ratings or by_answers else None)
+    return _Checked(last, head, drift, state.since if drifts else None)
 
 
 def _write(database: Database, found: Mapping[UUID, _Checked]) -> dict[UUID, tuple[int, bool]]:
