@@ -255,6 +255,7 @@ def test_a_check_that_another_one_overtakes_writes_nothing(
     def overtakes(database, found):
         if not overtaken:
             overtaken.append(True)
+            deployment.rate(user, range(64, 68))
             assert watch(deployment) == 0
             overtaken.append(deployment.user(user).drift)
         return write(database, found)
@@ -262,4 +263,4 @@ def test_a_check_that_another_one_overtakes_writes_nothing(
     monkeypatch.setattr(drift, "_write", overtakes)
     watch(deployment)
     row = deployment.user(user)
-    assert (row.watched_sequence, row.drift) == (64, overtaken[1])
+    assert (row.watched_sequence, row.drift) == (68, overtaken[1])
