@@ -4,11 +4,12 @@ Tests of the API and of pipelines run on one of the two, by turns: their queries
 queue, whose own tests run on both, and half of these are enough to see that requests and jobs work on either. So do
 tests of services that compute far more than they ask, each of whose queries many tests use. Tests that docs/promises.md
 names run on both. What is not seen any more: a fault of one database alone that needs just this request, job or case,
-and that no other test finds.
+and that no other test finds. With `PAAPLUS_TEST_NO_TURNS=1` every test runs on both.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import zlib
 from functools import cache
@@ -26,6 +27,7 @@ BY_TURNS = (
     "tests/paaplus/services/registry/test_taste_priors.py",
     "tests/paaplus/services/reviews/test_tool_revisions.py",
 )
+NO_TURNS = "PAAPLUS_TEST_NO_TURNS"  # variable of the environment
 PROMISES = Path(__file__).parents[2] / "docs" / "promises.md"
 
 # For tests of what no query decides: a twin on PostgreSQL would prove the same again.
@@ -42,7 +44,7 @@ def promised() -> frozenset[str]:
 
 def turn_of(test: str) -> str | None:
     """The database that a test runs on, by its id without parameters; None: on both."""
-    if not test.startswith(BY_TURNS) or test in promised():
+    if not test.startswith(BY_TURNS) or test in promised() or NO_TURNS in os.environ:
         return None
     return KINDS[zlib.crc32(test.encode()) % 2]
 

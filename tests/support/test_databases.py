@@ -21,6 +21,7 @@ def test_places_that_take_turns_are_there() -> None:
 def test_tests_take_turns_unless_a_promise_names_them(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"{folder}/test_x.py::test_{letter}" for letter in "abcdefgh"]
     monkeypatch.setattr(databases, "promised", lambda: frozenset(names[:1]))
+    monkeypatch.delenv(databases.NO_TURNS, raising=False)
     given = Counter(kind for name in names if (kind := databases.turn_of(name)))
     if folder == "tests/api":
         assert databases.turn_of(names[0]) is None, "on both"
@@ -28,6 +29,11 @@ def test_tests_take_turns_unless_a_promise_names_them(folder: str, monkeypatch: 
         assert given.total() == len(names) - 1
     else:
         assert given.total() == 0
+
+
+def test_without_turns_every_test_runs_on_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(databases.NO_TURNS, "1")
+    assert {databases.turn_of(f"tests/api/test_x.py::test_{letter}") for letter in "abcdefgh"} == {None}
 
 
 def test_promises_name_tests_of_folders_that_take_turns() -> None:
