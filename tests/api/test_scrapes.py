@@ -227,9 +227,11 @@ print(made.render().decode())
 def test_process_answers_with_the_sums_over_all_processes(
     database: Database, settings: Settings, tmp_path: Path
 ) -> None:
+    folder = tmp_path / "counted"  # every file there whose name ends in .db is taken for one of numbers
+    folder.mkdir()
     environment = {
         **os.environ,
-        metrics.MULTIPROC_DIR: str(tmp_path),
+        metrics.MULTIPROC_DIR: str(folder),
         "PAAPLUS_HOME": str(settings.home),
         "PAAPLUS_DATABASE_URL": settings.resolved_database_url,
     }
