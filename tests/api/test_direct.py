@@ -24,6 +24,8 @@ WRONG: list[Any] = [
 
 
 def routes_of(app: FastAPI) -> dict[tuple[str, str], Any]:
+    """Those of all nouns, which are loaded for it."""
+    assert app.routes
     [options] = [each.kwargs for each in app.user_middleware if each.cls is DirectMiddleware]
     return options["routes"]  # type: ignore[no-any-return]
 

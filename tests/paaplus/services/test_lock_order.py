@@ -48,7 +48,8 @@ class Beside:
         waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE :first = ANY (pg_blocking_pids(pid))")
         self.result = self._threads.submit(self._act)
         deadline = time.monotonic() + 30
-        with self._database.engine.connect() as connection:
+        # A transaction would see the processes that were there at its first look, and no later one.
+        with self._database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             while not connection.execute(waiting, {"first": first}).scalar_one():
                 assert time.monotonic() < deadline, "it does not wait"
                 assert not self.result.done(), self.result
