@@ -161,11 +161,6 @@ def listed(connection: sa.Connection, values: Collection[UUID] | Collection[str]
     return text.replace("-", "") if of_ids else text
 
 
-def listed_texts(connection: sa.Connection, ids: Collection[str]) -> str:
-    """As `listed`, of ids that are texts already."""
-    return json.dumps(list(ids)) if connection.dialect.name == "sqlite" else "{" + ",".join(ids) + "}"
-
-
 def plain(connection: sa.Connection, value: UUID) -> Any:
     """An id as a parameter of a prepared statement."""
     return value.hex if connection.dialect.name == "sqlite" else value
