@@ -207,7 +207,7 @@ class Settings(BaseSettings):
     keep_jobs_days: int = Field(90, ge=0, description="Finished jobs are deleted after this time; 0: never.")
     adapters_cache_mb: int = Field(256, ge=1, description="Memory for adapters in one process; 64 MB: 37,000 users.")
     adapters_file_mb: int = Field(
-        256, ge=0, description="Disk under PAAPLUS_HOME for adapters that find no room there; of one process. 0: none."
+        256, ge=0, description="Disk of one process for adapters that find no room in memory, in MB; 0: none."
     )
     audiences_cache_mb: int = Field(
         256, ge=1, description="Memory for the adapters of audiences in one API process; 256 MB: 200,000 users."
